@@ -16,7 +16,7 @@ pub use board::{BoardName, board_name, check_board};
 pub use broker::check_broker;
 pub use clock::check_clock;
 pub use cpu::{Feature, Presence, check_compiled, check_kernels, features};
-pub use memory::{KvShape, MemoryFound, MemoryNeed, available_memory, check_memory, kv_bytes};
+pub use memory::{MemoryFound, MemoryNeed, available_memory, check_memory};
 pub use model::check_model;
 pub use storage::{check_free_space, check_home, free_bytes};
 pub use topology::{Cores, check_cores, count_cores};

@@ -343,11 +343,34 @@ impl FileInfo {
     /// Bytes of key-value memory for `n_ctx` tokens.
     #[must_use]
     pub fn kv_bytes(&self, n_ctx: u32, kv_type: KvType) -> u64 {
-        let numbers =
-            2 * u64::from(self.n_layer) * u64::from(self.n_head_kv) * u64::from(self.head_dim) * u64::from(n_ctx);
-        match kv_type {
-            KvType::F16 => numbers * 2,
-            KvType::Q8_0 => numbers / 32 * 34,
-        }
+        let keys = [self.n_layer, self.n_head_kv, self.head_dim, n_ctx]
+            .into_iter()
+            .fold(1_u64, |product, n| product.saturating_mul(u64::from(n)));
+        // Twice, for keys and values; in blocks of 32 numbers, whole bytes for both types.
+        let bytes_per_32 = match kv_type {
+            KvType::F16 => 64,
+            KvType::Q8_0 => 34,
+        };
+        keys.saturating_mul(2).div_ceil(32).saturating_mul(bytes_per_32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_smollm2_takes_45_mib_at_2048_tokens() {
+        let info = FileInfo {
+            architecture: "llama".into(),
+            n_layer: 30,
+            n_head_kv: 3,
+            head_dim: 64,
+            n_ctx_train: 8192,
+        };
+        assert_eq!(info.kv_bytes(2048, KvType::F16), 45 << 20);
+        assert_eq!(info.kv_bytes(2048, KvType::Q8_0), (45 << 20) / 64 * 34);
+        let absurd = FileInfo { n_layer: u32::MAX, n_head_kv: u32::MAX, head_dim: u32::MAX, ..info };
+        assert!(absurd.kv_bytes(2048, KvType::F16) > 1 << 60);
     }
 }

@@ -1,90 +1,12 @@
-//! The settings that are one of a few names, as enums.
+//! The settings that are one of a few names, and how those names are found.
 //!
 //! Not the meaning of the names: that is with those who act on them. Invariant: the names stand once, in the
 //! serde attributes; [`names_of`] reads them from there.
 
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor, value};
-use serde::{Deserialize, Serialize};
 
-/// How much the model reasons before it answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Depth {
-    /// Steps until the model closes its reasoning or the budget is spent.
-    #[default]
-    Full,
-    /// One step.
-    Brief,
-    /// No step: the pivot on the bare request alone.
-    None,
-}
-
-/// Whether verdicts bind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// What did not pass is withheld.
-    #[default]
-    Enforce,
-    /// Everything is judged and recorded, nothing is withheld.
-    Shadow,
-}
-
-/// Which function of all readings decides.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Combine {
-    /// The highest UNSAFE probability of any reading.
-    #[default]
-    Maximum,
-    /// Weighted log-odds of the bare request and the worst step.
-    Weighted,
-}
-
-/// What a RETHINK does with the step it closes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnRethink {
-    /// The step stays and the next one looks again.
-    #[default]
-    Continue,
-    /// The step is taken back and written anew.
-    Rollback,
-}
-
-/// Whose words a refusal uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RefusalKind {
-    /// The site's fixed sentence.
-    #[default]
-    Fixed,
-    /// The model's own, checked like any answer.
-    Model,
-}
-
-/// Element type of the key-value cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KvType {
-    /// Half precision.
-    #[default]
-    F16,
-    /// 8-bit blocks of 32 with one scale each.
-    #[serde(rename = "q8_0")]
-    Q8_0,
-}
-
-impl KvType {
-    /// Bytes that 32 elements take: the least number that is whole for both types.
-    #[must_use]
-    pub fn bytes_per_32(self) -> u64 {
-        match self {
-            Self::F16 => 64,
-            Self::Q8_0 => 34,
-        }
-    }
-}
+pub use r2d_core::policy::{Combine, Depth, Mode, OnRethink, RefusalKind};
+pub use r2d_engine::llama::KvType;
 
 /// The serde names of the enum `T`, in their order; empty when `T` is not an enum.
 #[must_use]

@@ -77,6 +77,8 @@ keys! {
     model: Model {
         /// Name of a known model, path of a .gguf file, or scripted:FILE for a scripted model.
         name: String = "smollm2-135m-instruct".into(), Text(Form::Filled);
+        /// What the model is told before each request; empty for nothing.
+        system: String = "You are a careful assistant.".into(), Text(Form::Plain);
         /// Path of a LoRA adapter; empty for none.
         adapter: String = String::new(), Text(Form::Plain);
         /// Context of one request: prompt, reasoning and answer.
@@ -128,9 +130,9 @@ keys! {
         /// Most tokens of an answer.
         max_answer_tokens: u16 = 256, Integer(1, 8192), "tokens";
         /// A sentence's end is not probed before the segment has this many.
-        segment_min_tokens: u16 = 16, Integer(1, 1024), "tokens";
+        segment_min_tokens: u16 = 24, Integer(1, 1024), "tokens";
         /// A segment of the answer is probed at the latest after this many.
-        segment_max_tokens: u16 = 48, Integer(1, 1024), "tokens";
+        segment_max_tokens: u16 = 64, Integer(1, 1024), "tokens";
         /// Most time for a request from its start.
         deadline_ms: u32 = 60_000, Integer(100, 3_600_000), "ms";
         /// Whose words a refusal uses: the fixed sentence or the model's own, checked.
@@ -199,5 +201,33 @@ keys! {
     board: Board {
         /// Profile of the board; auto finds it by the board's name.
         profile: String = "auto".into(), Text(Form::Id);
+    }
+}
+
+impl Policy {
+    /// The policy as the core judges by it.
+    #[must_use]
+    pub fn rules(&self) -> r2d_core::policy::Policy {
+        r2d_core::policy::Policy {
+            depth: self.depth,
+            mode: self.mode,
+            combine: self.combine,
+            request_weight: self.request_weight,
+            step_weight: self.step_weight,
+            bias: self.bias,
+            unsafe_at: self.unsafe_at,
+            rethink_at: self.rethink_at,
+            safe_at: self.safe_at,
+            min_mass: self.min_mass,
+            second_looks: self.second_looks,
+            on_rethink: self.on_rethink,
+            max_steps: self.max_steps,
+            max_step_tokens: self.max_step_tokens,
+            max_answer_tokens: self.max_answer_tokens,
+            segment_min_tokens: self.segment_min_tokens,
+            segment_max_tokens: self.segment_max_tokens,
+            deadline_ms: self.deadline_ms,
+            refusal: self.refusal,
+        }
     }
 }

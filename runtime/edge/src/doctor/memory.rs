@@ -6,31 +6,6 @@
 use super::{Check, mebibytes};
 use std::path::{Path, PathBuf};
 
-/// What sets the size of the key-value cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KvShape {
-    /// Layers of the model.
-    pub n_layers: u32,
-    /// Key-value heads of each layer.
-    pub n_kv_heads: u32,
-    /// Elements of each head.
-    pub head_dim: u32,
-    /// Tokens of context, of all sequences together.
-    pub n_ctx: u32,
-    /// Bytes of 32 elements (`KvType::bytes_per_32`).
-    pub bytes_per_32: u64,
-}
-
-/// Bytes of a key-value cache of `shape`.
-#[must_use]
-pub fn kv_bytes(shape: KvShape) -> u64 {
-    let keys = [shape.n_layers, shape.n_kv_heads, shape.head_dim, shape.n_ctx]
-        .into_iter()
-        .fold(1_u64, |product, n| product.saturating_mul(u64::from(n)));
-    // Twice, for keys and for values.
-    keys.saturating_mul(2).div_ceil(32).saturating_mul(shape.bytes_per_32)
-}
-
 /// What is needed, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryNeed {
@@ -132,15 +107,6 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const MEMINFO: &str =
         "MemTotal:        8245248 kB\nMemFree:          100000 kB\nMemAvailable:    1048576 kB\n";
-
-    #[test]
-    fn the_cache_of_smollm2_takes_45_mib_at_2048_tokens() {
-        let shape = KvShape { n_layers: 30, n_kv_heads: 3, head_dim: 64, n_ctx: 2048, bytes_per_32: 64 };
-        assert_eq!(kv_bytes(shape), 45 * MIB);
-        assert_eq!(kv_bytes(KvShape { bytes_per_32: 34, ..shape }), 45 * MIB * 34 / 64);
-        let absurd = KvShape { n_layers: u32::MAX, n_kv_heads: u32::MAX, head_dim: u32::MAX, ..shape };
-        assert!(kv_bytes(absurd) > 1 << 60);
-    }
 
     #[test]
     fn available_memory_is_what_the_kernel_says() {

@@ -1,0 +1,61 @@
+//! `doctor`: gathers the checks of the machine, the model and the broker.
+//!
+//! The checks themselves are in [`crate::doctor`]; here they get this machine's facts.
+
+use crate::doctor::{self, Check, Level};
+use crate::exit::Exit;
+use crate::models::Models;
+use crate::output;
+use crate::weights::{Loading, memory_need, n_threads};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// Looks everything over and tells.
+pub(crate) fn run(loading: &Loading<'_>, json: bool) -> anyhow::Result<Exit> {
+    let checks = gather(loading)?;
+    if json {
+        checks.iter().for_each(output::json);
+    } else {
+        output::checks(&checks);
+    }
+    Ok(if doctor::worst(&checks) == Level::Fail { Exit::Refused } else { Exit::Done })
+}
+
+fn gather(loading: &Loading<'_>) -> anyhow::Result<Vec<Check>> {
+    let (config, root) = (loading.config, Path::new("/"));
+    let features = doctor::features(root);
+    let kernels = r2d_engine::llama::cpu_features();
+    let kernels: Vec<(String, bool)> = kernels.into_iter().map(|k| (k.to_ascii_lowercase(), true)).collect();
+    let kernels: Vec<(&str, bool)> = kernels.iter().map(|(k, has)| (k.as_str(), *has)).collect();
+    let usable = std::thread::available_parallelism().ok().map(usize::from);
+    let mut checks = vec![
+        doctor::check_board(doctor::board_name(root).as_ref()),
+        doctor::check_compiled(&features),
+        doctor::check_kernels(&features, &kernels),
+        doctor::check_cores(doctor::count_cores(root), usable, n_threads(config) as usize),
+        doctor::check_home(loading.home),
+        doctor::check_free_space(doctor::free_bytes(loading.home)),
+        doctor::check_clock(SystemTime::now()),
+    ];
+    let models = Models::open(loading.home)?;
+    let mut found = None;
+    let name = &config.model.name;
+    if name.starts_with("scripted:") {
+        found = None;
+    } else {
+        checks.push(doctor::check_model(name, || {
+            let verified = models.resolve(name).map_err(|e| e.to_string())?;
+            let told = format!("{} {}", verified.path.display(), verified.sha256);
+            found = Some(verified.path);
+            Ok(told)
+        }));
+    }
+    if let Some(path) = found {
+        let need = memory_need(&path, config)?;
+        checks.push(doctor::check_memory(need, doctor::available_memory(root)));
+    }
+    if let Some(broker) = config.broker() {
+        checks.push(doctor::check_broker(&broker.host, broker.port, Duration::from_secs(3)));
+    }
+    Ok(checks)
+}

@@ -1,0 +1,126 @@
+//! What is published about a record: a pure function, so that a restart makes the same messages again.
+//!
+//! Not the sending. Invariant: everything here derives from the record and its place in the audit log.
+
+use super::Identity;
+use crate::audit::Link;
+use crate::mqtt::topic::OutTopic;
+use crate::store::Outgoing;
+use crate::wire::{AuditMessage, Final, Head, StepMessage, VerdictMessage};
+use r2d_core::id::Id;
+use r2d_core::record::{Record, ReplyTo};
+use r2d_core::request::Task;
+use serde::{Deserialize, Serialize};
+
+/// The messages about `record`, in the order in which they are to go out; the audit log has it at `link`, if it was
+/// recorded at all.
+pub(crate) fn of_record(who: &Identity, record: &Record, link: Option<Link>) -> Vec<Outgoing> {
+    let seq = link.map_or(0, |l| l.seq);
+    let id = &record.id;
+    let verdict = VerdictMessage::of(record, seq, link.map(|l| l.hash.to_string()), who.valid);
+    let mut out = Vec::with_capacity(record.trace.steps.len() + 5);
+    if link.is_some() {
+        for step in &record.trace.steps {
+            let message = StepMessage { head: Head::of_record("r2d.step/1", record, seq), step: step.clone() };
+            out.push(message_to(who, OutTopic::Step(id), &message));
+        }
+    }
+    let answer = (record.task == Task::Ask).then(|| Final::of(record, seq));
+    out.extend(answer.as_ref().map(|a| message_to(who, OutTopic::AnswerFinal(id), a)));
+    out.push(message_to(who, OutTopic::Verdict, &verdict));
+    let latest = message_to(who, OutTopic::VerdictLatest, &verdict);
+    out.push(Outgoing { expiry_s: u32::try_from(who.valid.as_secs()).ok(), ..latest });
+    if let Some(link) = link {
+        let message = AuditMessage {
+            head: Head::of_record("r2d.audit/1", record, seq),
+            hash: link.hash.to_string(),
+            record: record.clone(),
+        };
+        out.push(message_to(who, OutTopic::Audit, &message));
+    }
+    // The asker's own topic comes last: when its message has arrived, all others have.
+    if let Some(to) = &record.reply_to {
+        out.push(reply(to, answer.map_or_else(|| json(&verdict), |a| json(&a))));
+    }
+    out
+}
+
+/// What is kept of an answered request, for those who ask again with the same id.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// The answer; none for a check.
+    answer: Option<Final>,
+    verdict: VerdictMessage,
+}
+
+impl Kept {
+    /// What to keep of `record`.
+    pub(crate) fn of(who: &Identity, record: &Record, link: Link) -> Self {
+        Self {
+            answer: (record.task == Task::Ask).then(|| Final::of(record, link.seq)),
+            verdict: VerdictMessage::of(record, link.seq, Some(link.hash.to_string()), who.valid),
+        }
+    }
+
+    /// The messages to one who asks again: the answer, or for a check the verdict with the time it was made.
+    pub(crate) fn again(&self, who: &Identity, id: &Id, reply_to: Option<&ReplyTo>) -> Vec<Outgoing> {
+        let own = match &self.answer {
+            Some(answer) => message_to(who, OutTopic::AnswerFinal(id), answer),
+            None => message_to(who, OutTopic::Verdict, &self.verdict),
+        };
+        let reply = reply_to.map(|to| reply(to, own.payload.clone()));
+        [Some(own), reply].into_iter().flatten().collect()
+    }
+}
+
+/// A message to the topic that the asker named.
+fn reply(to: &ReplyTo, payload: Vec<u8>) -> Outgoing {
+    Outgoing {
+        topic: to.topic.clone(),
+        payload,
+        retain: false,
+        expiry_s: None,
+        correlation: to.correlation.as_deref().and_then(from_hex),
+    }
+}
+
+fn message_to(who: &Identity, topic: OutTopic<'_>, message: &impl Serialize) -> Outgoing {
+    Outgoing {
+        topic: who.base.topic(topic),
+        payload: json(message),
+        retain: topic.retain(),
+        expiry_s: None,
+        correlation: None,
+    }
+}
+
+/// `message` as JSON; these types always have one.
+pub(crate) fn json(message: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(message).unwrap_or_default()
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, b| {
+        let _always = write!(text, "{b:02x}");
+        text
+    })
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn correlation_data_survives_its_way_through_the_record() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        assert_eq!(from_hex(&to_hex(&bytes)), Some(bytes));
+        assert_eq!(from_hex("zz"), None);
+    }
+}

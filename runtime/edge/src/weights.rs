@@ -1,0 +1,187 @@
+//! From the configuration's model name to weights that may be loaded: found, verified, and small enough.
+//!
+//! Nothing is parsed here before its SHA-256 was compared. A file that was never seen before is tried in a child
+//! process first, because llama.cpp aborts on some damaged files: then the child dies and this process says why.
+
+use crate::config::Config;
+use crate::doctor::{self, Level};
+use crate::models::{Digest, Models, digest_of};
+use crate::worker::{Options, Source};
+use anyhow::{Context, bail};
+use r2d_core::record::Weights;
+use r2d_engine::llama::{ContextOptions, FileInfo};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What opening weights needs to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loading<'a> {
+    /// The configuration.
+    pub(crate) config: &'a Config,
+    /// The state folder.
+    pub(crate) home: &'a Path,
+}
+
+/// Verified weights.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    /// The model's name.
+    pub(crate) name: String,
+    /// SHA-256 of the model.
+    pub(crate) sha256: String,
+    /// SHA-256 of the adapter.
+    pub(crate) adapter_sha256: Option<String>,
+    source: Source,
+}
+
+impl Opened {
+    /// How a worker runs them.
+    pub(crate) fn options(&self, config: &Config) -> Options {
+        Options {
+            source: self.source.clone(),
+            system: config.model.system.clone(),
+            capacity: usize::from(config.service.queue) + usize::from(config.model.parallel),
+        }
+    }
+
+    /// What a record says of them.
+    pub(crate) fn named(&self) -> Weights {
+        Weights {
+            model: self.name.clone(),
+            model_sha256: self.sha256.clone(),
+            adapter_sha256: self.adapter_sha256.clone(),
+        }
+    }
+}
+
+/// Threads to decode with: as configured, else one for each physical core.
+pub(crate) fn n_threads(config: &Config) -> u32 {
+    let physical = || doctor::count_cores(Path::new("/")).map(|c| c.physical);
+    match config.model.threads {
+        0 => physical()
+            .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or(1),
+        n => u32::from(n),
+    }
+}
+
+/// How the context is made: the configured length for each of the requests side by side.
+pub(crate) fn context(config: &Config) -> ContextOptions {
+    let model = &config.model;
+    ContextOptions {
+        n_ctx: model.n_ctx.saturating_mul(u32::from(model.parallel)),
+        n_batch: model.n_batch,
+        n_slots: u32::from(model.parallel),
+        n_threads: n_threads(config),
+        kv_type: model.kv_type,
+    }
+}
+
+/// Finds and verifies the configured model and adapter.
+pub(crate) fn open(loading: &Loading<'_>) -> anyhow::Result<Opened> {
+    let config = loading.config;
+    if let Some(file) = config.model.name.strip_prefix("scripted:") {
+        return scripted(Path::new(file), config);
+    }
+    let models = Models::open(loading.home)?;
+    let verified = models.resolve(&config.model.name)?;
+    if verified.first_use {
+        try_out(&verified.path)?;
+    }
+    check_memory(&verified.path, config)?;
+    let adapter = match config.model.adapter.as_str() {
+        "" => None,
+        path => Some((PathBuf::from(path), sha256_of(Path::new(path))?)),
+    };
+    let (template, pivots) =
+        verified.manifest.map_or_else(Default::default, |m| (m.chat, m.pivots));
+    Ok(Opened {
+        name: verified.name,
+        sha256: verified.sha256.to_string(),
+        adapter_sha256: adapter.as_ref().map(|(_, d)| d.to_string()),
+        source: Source::Gguf {
+            path: verified.path,
+            adapter: adapter.map(|(path, _)| path),
+            template,
+            pivots,
+            context: context(config),
+            gpu_layers: u32::from(config.model.gpu_layers),
+        },
+    })
+}
+
+fn scripted(file: &Path, config: &Config) -> anyhow::Result<Opened> {
+    let script = std::fs::read_to_string(file).with_context(|| format!("cannot read the script {}", file.display()))?;
+    Ok(Opened {
+        name: format!("scripted:{}", file.display()),
+        sha256: sha256_of(file)?.to_string(),
+        adapter_sha256: None,
+        source: Source::Scripted { script, n_slots: u32::from(config.model.parallel) },
+    })
+}
+
+fn sha256_of(path: &Path) -> anyhow::Result<Digest> {
+    digest_of(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Refuses a model that does not fit the memory that is free, with the sum.
+fn check_memory(path: &Path, config: &Config) -> anyhow::Result<()> {
+    let check = doctor::check_memory(memory_need(path, config)?, doctor::available_memory(Path::new("/")));
+    match check.level {
+        Level::Fail => bail!("{}; hint: {}", check.detail, check.hint.unwrap_or_default()),
+        Level::Warn => crate::output::warn(check.detail),
+        Level::Ok => {}
+    }
+    Ok(())
+}
+
+/// What the model at `path` needs under `config`.
+pub(crate) fn memory_need(path: &Path, config: &Config) -> anyhow::Result<doctor::MemoryNeed> {
+    let model = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
+    let context = context(config);
+    let info = FileInfo::read(path).with_context(|| format!("{} is not a GGUF model that is known", path.display()))?;
+    Ok(doctor::MemoryNeed {
+        model,
+        kv: info.kv_bytes(context.n_ctx, context.kv_type),
+        headroom: u64::from(config.model.headroom_mb) << 20,
+    })
+}
+
+/// Name of the hidden command that loads a file and ends.
+pub(crate) const TRY_OUT: &str = "try-model";
+
+/// Loads the file in a child process.
+fn try_out(path: &Path) -> anyhow::Result<()> {
+    let me = std::env::current_exe().context("cannot find this program's own file")?;
+    let child = Command::new(me)
+        .arg(TRY_OUT)
+        .arg(path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .context("cannot start a process to try the model in")?;
+    if child.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&child.stderr);
+    // llama.cpp's assertions stand on one of the first lines, before its backtrace.
+    let line = words.lines().map(str::trim).find(|l| l.contains("error:") || l.contains("GGML_ASSERT"));
+    let line = line.or_else(|| words.lines().next()).unwrap_or("no reason given").trim_start_matches("error: ");
+    bail!("{} cannot be used: {line} ({})", path.display(), child.status)
+}
+
+/// Loads `path` and decodes one token: the child's side of [`open`]'s trial.
+pub(crate) fn load_once(path: &Path) -> anyhow::Result<()> {
+    use r2d_engine::model::{BatchToken, Model, Seq, Seqs, Token};
+    let mut llama = r2d_engine::llama::Llama::load(path, None, 0)?;
+    let options = ContextOptions { n_ctx: 64, n_batch: 8, n_slots: 1, n_threads: 1, kv_type: Default::default() };
+    let mut session = llama.session(options)?;
+    let token = BatchToken { token: Token(0), pos: 0, seqs: Seqs::One(Seq(0)), logits: true };
+    session.decode(&[token])?;
+    if r2d_engine::model::argmax(session.logits(0), &[]).is_none() {
+        bail!("its first token's logits are no numbers");
+    }
+    Ok(())
+}

@@ -1,0 +1,360 @@
+//! The one thread that owns the model: requests go in over a bounded channel, events come out through a sink.
+//!
+//! It decides nothing and writes nothing down. Overload is told at once ([`Busy`]), never queued without bound.
+//! Invariant: every job that was taken ends with exactly one [`Event::Verdict`], unless the thread itself dies,
+//! which [`Worker::is_alive`] shows.
+
+use r2d_core::request::Request;
+use r2d_core::policy::Policy;
+use r2d_core::record::Cost;
+use r2d_core::trace::Trace;
+use r2d_core::verdict::{Reason, Verdict};
+use r2d_engine::generation::{Guard, Setup};
+use r2d_engine::grammar::{Grammar, PivotStrings};
+use r2d_engine::llama::{ContextOptions, Llama};
+use r2d_engine::model::Model;
+use r2d_engine::prompt::ChatTemplate;
+use r2d_engine::scheduler::AdmitError;
+use r2d_engine::scripted::Scripted;
+use r2d_engine::{Event, Outcome, Scheduler};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// A request to be generated.
+#[derive(Debug)]
+pub struct Job {
+    /// Comes back with each event.
+    pub key: u64,
+    /// The request.
+    pub request: Request,
+    /// Whether pivots are read.
+    pub guard: Guard,
+    /// Thresholds and budgets.
+    pub policy: Policy,
+    /// The site's refusal in the asker's language.
+    pub refusal: String,
+}
+
+/// Which model to run.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A verified GGUF file.
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// A verified adapter.
+        adapter: Option<PathBuf>,
+        /// The chat format; none takes the one that the file names.
+        template: Option<ChatTemplate>,
+        /// The pivots' strings.
+        pivots: PivotStrings,
+        /// How the context is made.
+        context: ContextOptions,
+        /// Layers for a GPU.
+        gpu_layers: u32,
+    },
+    /// A script.
+    Scripted {
+        /// Its text.
+        script: String,
+        /// Requests side by side.
+        n_slots: u32,
+    },
+}
+
+/// What the worker runs with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The model.
+    pub source: Source,
+    /// What the model is told before each request.
+    pub system: String,
+    /// Most jobs taken and not finished, running ones included.
+    pub capacity: usize,
+}
+
+/// The waiting line is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{0} requests are waiting or running already; hint: ask again later, or raise service.queue")]
+pub struct Busy(pub usize);
+
+/// A model that runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    /// How long loading took.
+    pub load: Duration,
+}
+
+enum Order {
+    Run(Box<Job>, Instant),
+    Stop(u64, Reason),
+    Quit,
+}
+
+/// Control orders that may wait besides jobs.
+const CONTROL_SLACK: usize = 64;
+/// How often an idle worker shows that it lives.
+const IDLE_BEAT: Duration = Duration::from_millis(500);
+
+/// A handle on the thread.
+#[derive(Debug)]
+pub struct Worker {
+    orders: SyncSender<Order>,
+    in_hand: Arc<AtomicUsize>,
+    beat: Arc<AtomicU64>,
+    capacity: usize,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Loads the model on a thread of its own and waits until it runs.
+    ///
+    /// # Errors
+    /// What kept the model from running.
+    pub fn start(
+        options: Options,
+        sink: impl FnMut(u64, Event) + Send + 'static,
+    ) -> anyhow::Result<(Self, Ready)> {
+        let capacity = options.capacity.max(1);
+        let (orders, inbox) = sync_channel(capacity + CONTROL_SLACK);
+        let (tell_ready, ready) = sync_channel(1);
+        let in_hand = Arc::new(AtomicUsize::new(0));
+        let beat = Arc::new(AtomicU64::new(0));
+        let desk = Desk {
+            inbox,
+            in_hand: Arc::clone(&in_hand),
+            beat: Arc::clone(&beat),
+            system: options.system,
+            began: Instant::now(),
+            waiting: VecDeque::new(),
+            sink: Box::new(sink),
+        };
+        let source = options.source;
+        let thread = std::thread::Builder::new()
+            .name("model".into())
+            .spawn(move || run(source, desk, &tell_ready))?;
+        let ready = ready.recv().map_err(|_| anyhow::anyhow!("the model's thread died while loading"))??;
+        Ok((Self { orders, in_hand, beat, capacity, thread: Some(thread) }, ready))
+    }
+
+    /// Hands a job over.
+    ///
+    /// # Errors
+    /// [`Busy`] when the line is full; the job is not taken then.
+    pub fn submit(&self, job: Job) -> Result<(), Busy> {
+        let taken = self.in_hand.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+            (n < self.capacity).then_some(n + 1)
+        });
+        let sent = taken.is_ok() && {
+            let sent = self.orders.try_send(Order::Run(Box::new(job), Instant::now())).is_ok();
+            if !sent {
+                self.in_hand.fetch_sub(1, Ordering::AcqRel);
+            }
+            sent
+        };
+        if sent { Ok(()) } else { Err(Busy(self.in_hand())) }
+    }
+
+    /// Ends a job early; a job that is done already is left alone. Returns false when the order found no room.
+    pub fn stop(&self, key: u64, reason: Reason) -> bool {
+        self.orders.try_send(Order::Stop(key, reason)).is_ok()
+    }
+
+    /// Jobs taken and not finished.
+    #[must_use]
+    pub fn in_hand(&self) -> usize {
+        self.in_hand.load(Ordering::Acquire)
+    }
+
+    /// A number that grows with every decode and, while idle, at least every half second.
+    #[must_use]
+    pub fn beat(&self) -> u64 {
+        self.beat.load(Ordering::Acquire)
+    }
+
+    /// Whether the thread runs.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.thread.as_ref().is_some_and(|t| !t.is_finished())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // A worker in the middle of a decode ends after it; what it was doing is dropped with it.
+        if self.orders.try_send(Order::Quit).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
+            let _ended = thread.join();
+        }
+    }
+}
+
+/// The thread's side.
+struct Desk {
+    inbox: Receiver<Order>,
+    in_hand: Arc<AtomicUsize>,
+    beat: Arc<AtomicU64>,
+    system: String,
+    began: Instant,
+    waiting: VecDeque<(Box<Job>, Instant)>,
+    sink: Box<dyn FnMut(u64, Event) + Send>,
+}
+
+fn run(source: Source, desk: Desk, ready: &SyncSender<anyhow::Result<Ready>>) {
+    let told = match source {
+        Source::Scripted { script, n_slots } => Scripted::parse(&script, n_slots)
+            .map_err(anyhow::Error::from)
+            .and_then(|model| desk.serve(model, &scripted_template(), &PivotStrings::default(), ready)),
+        Source::Gguf { path, adapter, template, pivots, context, gpu_layers } => {
+            Llama::load(&path, adapter.as_deref(), gpu_layers).map_err(anyhow::Error::from).and_then(|mut llama| {
+                let template = template.or_else(|| llama.chat_template()).ok_or_else(|| {
+                    anyhow::anyhow!(
+                        "{} names no chat format that is known; hint: import it and write one into its \
+                         manifest, under [chat]",
+                        path.display()
+                    )
+                })?;
+                desk.serve(llama.session(context)?, &template, &pivots, ready)
+            })
+        }
+    };
+    if let Err(error) = told {
+        // Nobody waits any more when the fault came later: then the channel is closed and the thread's end tells.
+        let _sent = ready.try_send(Err(error));
+    }
+}
+
+/// Chat format of the scripted model.
+fn scripted_template() -> ChatTemplate {
+    ChatTemplate {
+        system: String::new(),
+        user: "<|user|>{text}<|end|>".into(),
+        assistant: "<|assistant|>".into(),
+    }
+}
+
+impl Desk {
+    fn serve<M: Model>(
+        mut self,
+        model: M,
+        template: &ChatTemplate,
+        pivots: &PivotStrings,
+        ready: &SyncSender<anyhow::Result<Ready>>,
+    ) -> anyhow::Result<()> {
+        let grammar = Arc::new(Grammar::look_up(&model, pivots)?);
+        let mut scheduler = Scheduler::new(model);
+        let _waited_for = ready.try_send(Ok(Ready { load: self.began.elapsed() }));
+        loop {
+            if !self.take_orders(&mut scheduler) {
+                return Ok(());
+            }
+            while scheduler.has_room()
+                && let Some((job, since)) = self.waiting.pop_front()
+            {
+                self.begin(&mut scheduler, *job, since, template, &grammar);
+            }
+            if !scheduler.is_idle() {
+                let began = self.began;
+                scheduler.tick(|| millis(began.elapsed()), |key, event| tell(&self.in_hand, &mut self.sink, key, event));
+            }
+            self.beat.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Reads what has come; waits when there is nothing to do. Returns false when the worker is to end.
+    fn take_orders<M: Model>(&mut self, scheduler: &mut Scheduler<M>) -> bool {
+        let mut idle = scheduler.is_idle() && self.waiting.is_empty();
+        loop {
+            let order = if idle {
+                match self.inbox.recv_timeout(IDLE_BEAT) {
+                    Ok(order) => order,
+                    Err(RecvTimeoutError::Timeout) => return true,
+                    Err(RecvTimeoutError::Disconnected) => return false,
+                }
+            } else {
+                match self.inbox.try_recv() {
+                    Ok(order) => order,
+                    Err(TryRecvError::Empty) => return true,
+                    Err(TryRecvError::Disconnected) => return false,
+                }
+            };
+            idle = false;
+            match order {
+                Order::Quit => return false,
+                Order::Run(job, since) => self.waiting.push_back((job, since)),
+                Order::Stop(key, reason) => {
+                    scheduler.stop(key, reason, self.now());
+                    if let Some(at) = self.waiting.iter().position(|(job, _)| job.key == key) {
+                        self.waiting.remove(at);
+                        self.end(key, reason, None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts a job, or ends it at once when it cannot be one.
+    fn begin<M: Model>(
+        &mut self,
+        scheduler: &mut Scheduler<M>,
+        job: Job,
+        since: Instant,
+        template: &ChatTemplate,
+        grammar: &Arc<Grammar>,
+    ) {
+        let Job { key, request, guard, mut policy, refusal } = job;
+        if let Some(asked) = request.deadline_ms {
+            policy.deadline_ms = policy.deadline_ms.min(asked);
+        }
+        let prompt = match template.prompt(scheduler.model(), &self.system, &request.prompt) {
+            Ok(prompt) => prompt,
+            Err(error) => return self.end(key, Reason::Malformed, Some(error.to_string())),
+        };
+        let setup = Setup { policy, guard, task: request.task, prompt, refusal, grammar: Arc::clone(grammar) };
+        // The deadline runs from the moment the job was taken, waiting included.
+        let taken = millis(since.saturating_duration_since(self.began));
+        match scheduler.admit(key, setup, taken) {
+            Ok(()) => {}
+            Err(error @ AdmitError::TooLong(_)) => {
+                self.end(key, Reason::PromptTooLong, Some(error.to_string()));
+            }
+            Err(error) => self.end(key, Reason::Busy, Some(error.to_string())),
+        }
+    }
+
+    /// Tells the verdict of a job that never reached the model.
+    fn end(&mut self, key: u64, reason: Reason, detail: Option<String>) {
+        let outcome = Outcome {
+            verdict: Verdict::undecided(reason),
+            detail,
+            answer: String::new(),
+            truncated: false,
+            cost: Cost::default(),
+            trace: Trace::default(),
+        };
+        tell(&self.in_hand, &mut self.sink, key, Event::Verdict(outcome));
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.began.elapsed())
+    }
+}
+
+fn tell(in_hand: &AtomicUsize, sink: &mut dyn FnMut(u64, Event), key: u64, event: Event) {
+    let last = matches!(event, Event::Verdict(_));
+    sink(key, event);
+    if last {
+        in_hand.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Sets everything up and runs all tests, those on the real model and the real brokers too.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/need.sh
+need cmake=cmake g++=g++ make=make clang=clang libclang=libclang-dev mosquitto=mosquitto mosquitto_pub=mosquitto-clients
+
+cargo build --release --locked -p r2d-edge
+# The tests' own state: what a user has pulled or served is neither used nor changed.
+export R2D_HOME="$PWD/target/test-home"
+target/release/r2d-edge models pull smollm2-135m-instruct
+cargo test --release --locked --workspace
+# std must not leak into the core: with the workspace's features unified nobody would see it.
+cargo build --release --locked -p r2d-core --no-default-features
