@@ -20,7 +20,7 @@ mod kill_tests;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::ops::{Bound, Range};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -85,21 +85,43 @@ impl Store {
     }
 
     /// Opens the file, or begins a new one. The checksums of the whole file are verified first: redb may
-    /// otherwise panic on pages changed behind its back, and a start is the time to find out.
+    /// otherwise panic on pages changed behind its back, and a start is the time to find out. Take the lock of
+    /// the audit log first: it keeps two processes from beginning the same store.
     ///
     /// # Errors
     /// When another process has the file, when it is damaged, or when it cannot be used.
     pub fn open_with(path: &Path, limits: StoreLimits) -> Result<Self, StoreError> {
+        if path.try_exists().map_err(at("open", path))? {
+            return Self::attach(path, limits);
+        }
+        // A file of which only a part was initialised is no database. A new one gets its name when it is
+        // whole, so that a crash here leaves a draft and no damaged store.
+        let mut draft = path.as_os_str().to_owned();
+        draft.push(".new");
+        let draft = PathBuf::from(draft);
+        let mut store = match Self::attach(&draft, limits) {
+            Err(StoreError::Damaged { .. }) => {
+                fs::remove_file(&draft).map_err(at("create", &draft))?;
+                Self::attach(&draft, limits)?
+            }
+            store => store?,
+        };
+        fs::rename(&draft, path).map_err(at("create", path))?;
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(at("create", path))?;
+        store.path = path.to_owned();
+        Ok(store)
+    }
+
+    fn attach(path: &Path, limits: StoreLimits) -> Result<Self, StoreError> {
         let database = Database::builder()
             .set_cache_size(limits.cache_bytes)
             .set_check_integrity_on_open(true)
             .create(path)
             .map_err(at("open", path))?;
         let store = Self { path: path.to_owned(), limits, database, lazy: AtomicU32::new(0) };
+        // Makes the tables, which reading would otherwise miss.
         store.write("prepare", Durability::Immediate, |_, _| Ok(()))?;
-        // A new file is durable only once its folder knows it.
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(at("open", path))?;
         Ok(store)
     }
 
@@ -109,7 +131,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub fn applied(&self) -> Result<u64, StoreError> {
-        self.read("read", |read| Ok(number(&read.open_table(META)?, APPLIED, 0)?))
+        self.read("read", |read| number(&read.open_table(META)?, APPLIED, 0))
     }
 
     /// Applies record `seq`: puts its messages into the outbox and keeps the answer to its request, in one

@@ -10,7 +10,7 @@ fn message(text: &str) -> Outgoing {
     Outgoing {
         topic: format!("r2d/v1/{text}"),
         payload: text.as_bytes().to_vec(),
-        retain: text.len() % 2 == 0,
+        retain: text.len().is_multiple_of(2),
         expiry_s: Some(60),
         correlation: Some(vec![0, 255]),
     }
@@ -210,7 +210,11 @@ fn threads_share_a_store() {
     let (_dir, _, store) = fresh(StoreLimits::default());
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| (0..5).for_each(|_| drop(store.enqueue(&[message("x")]).unwrap())));
+            scope.spawn(|| {
+                for _ in 0..5 {
+                    store.enqueue(&[message("x")]).unwrap();
+                }
+            });
         }
     });
     let keys: Vec<u64> = outbox(&store).into_iter().map(|(key, _)| key).collect();
@@ -236,6 +240,24 @@ fn a_damaged_file_says_that_it_may_be_deleted() {
         let error = Store::open(&path).err().unwrap();
         assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
         assert!(error.to_string().contains("hint: it may be deleted"), "{error}");
+    }
+}
+
+#[test]
+fn a_creation_cut_short_is_begun_again() {
+    let (_dir, path, store) = fresh(StoreLimits::default());
+    drop(store);
+    let whole = fs::read(&path).unwrap();
+    let draft = path.with_extension("redb.new");
+    assert!(!draft.exists());
+    for left in [vec![], vec![0; 8192], whole[..4096].to_vec(), whole] {
+        fs::remove_file(&path).unwrap();
+        fs::write(&draft, left).unwrap();
+        let store = Store::open(&path).unwrap();
+        store.apply(1, None, &[message("1")]).unwrap();
+        drop(store);
+        assert!(!draft.exists());
+        assert_eq!(Store::open(&path).unwrap().applied().unwrap(), 1);
     }
 }
 
