@@ -70,5 +70,7 @@ fn withheld_unless_allowed(path: &Path, run: &Run<'_>, events: &[Event]) {
         let request = o.trace.request.expect("an allowed request has a reading");
         assert_ne!(request.pivot, r2d_core::pivot::Pivot::Unsafe, "{}", path.display());
         assert!(o.trace.segments.iter().all(|s| s.released), "{}", path.display());
+        let last = o.trace.steps.last().map_or(request.pivot, |s| s.pivot);
+        assert_eq!(last, r2d_core::pivot::Pivot::Safe, "allowed behind no SAFE: {}", path.display());
     }
 }

@@ -85,7 +85,8 @@ fn unsafe_code_has_one_home_and_llama_cpp_is_named_in_one_place() {
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         if !home(&file, "engine/src/llama/ffi.rs") {
-            assert!(!text.contains("allow(unsafe_code)") && !text.contains("unsafe {"), "{}", file.display());
+            // The lint denies it everywhere else.
+            assert!(!text.contains("allow(unsafe_code)"), "{}", file.display());
         }
         if !home(&file, "engine/src/llama") {
             let named = text.contains("llama_cpp") || text.contains("ggml_sys");

@@ -46,8 +46,6 @@ pub enum Reason {
     DecodeFailed,
     /// Undecided: generated without any check, for comparison.
     Unguarded,
-    /// Undecided: the runtime was told to stop.
-    Shutdown,
     /// Undecided: the waiting line is full; ask again later.
     Busy,
     /// Undecided: the request is not one.
@@ -58,6 +56,8 @@ pub enum Reason {
     Retained,
     /// Undecided: the request was too old when it was read.
     Expired,
+    /// Undecided: the id belongs to an earlier request with other words.
+    IdReused,
     /// Undecided: the prompt does not fit the model's context.
     PromptTooLong,
 }

@@ -6,16 +6,18 @@
 //! never judges: verdicts come from the worker, and what never reached it is `undecided`. Invariant: one id, one
 //! record.
 
+mod alive;
+mod outbox;
 pub(crate) mod publication;
 
 use crate::audit::{AuditError, AuditLog, Link};
 use crate::config::Config;
 use crate::mqtt::ReplyAllowList;
-use crate::mqtt::link::{self, AckToken, LinkEvent, LinkEvents, Message, Publication, PublishId, Qos};
+use crate::mqtt::link::{self, AckToken, LinkEvent, LinkEvents, Message, Publication};
 use crate::mqtt::topic::{Base, InTopic, OutTopic};
 use crate::output;
 use crate::store::{OutboxKey, Outgoing, Store};
-use crate::wire::{self, Chunk, Head, Health, Info, State, Status};
+use crate::wire::{self, Chunk, Head, State};
 use crate::worker::{Job, Worker};
 use anyhow::{Context, bail};
 use publication::{json, to_hex};
@@ -68,6 +70,8 @@ pub(crate) struct Progress {
     /// The outbox row that the broker has to acknowledge next.
     in_flight: Option<OutboxKey>,
     up: bool,
+    /// Requests of this connection that wait until the disk and the broker keep up again.
+    held: VecDeque<(Task, Message)>,
     /// Decided, but the disk did not take the record yet.
     unrecorded: VecDeque<(Record, Vec<AckToken>)>,
     counts: Counts,
@@ -93,12 +97,6 @@ struct Pending {
     acks: Vec<AckToken>,
 }
 
-/// Publish ids at and above this are not outbox rows: status and info, which the next connection sends anew.
-const OWN_IDS: u64 = 1 << 62;
-
-/// A model without a decode for so long makes no progress; a batch on the slowest board takes a few seconds.
-const STALLED_AFTER: Duration = Duration::from_secs(30);
-
 impl Progress {
     /// Nothing has happened yet.
     pub(crate) fn new() -> Self {
@@ -110,6 +108,7 @@ impl Progress {
             acks: BTreeMap::new(),
             in_flight: None,
             up: false,
+            held: VecDeque::new(),
             unrecorded: VecDeque::new(),
             counts: Counts::default(),
             fed_beat: 0,
@@ -218,8 +217,8 @@ impl Service<'_> {
 
     fn on_request(&mut self, task: Task, message: Message) -> anyhow::Result<()> {
         if self.is_congested()? {
-            // Neither answered nor acknowledged: the broker keeps it and stops sending more.
-            self.state.counts.busy += 1;
+            // Not acknowledged, so the broker keeps it too and, at its receive maximum, sends no more.
+            self.state.held.push_back((task, message));
             return Ok(());
         }
         let max_prompt = self.config.service.max_prompt_bytes as usize;
@@ -248,6 +247,16 @@ impl Service<'_> {
         let outcome = unjudged(fault.reason, fault.detail);
         let record = self.record(&request, reply_to, outcome, false);
         self.conclude(record, vec![ack])
+    }
+
+    /// Takes up requests that were held, as long as there is room.
+    fn take_up_held(&mut self) -> anyhow::Result<()> {
+        while !self.state.held.is_empty() && !self.is_congested()? {
+            if let Some((task, message)) = self.state.held.pop_front() {
+                self.on_request(task, message)?;
+            }
+        }
+        Ok(())
     }
 
     fn on_ask(&mut self, task: Task, ask: wire::Ask, message: Message) -> anyhow::Result<()> {
@@ -400,181 +409,6 @@ impl Service<'_> {
         let kept = json(&publication::Kept::of(&self.who, record, link));
         Ok(self.store.apply(link.seq, Some((record.id.as_str(), &kept)), out)?)
     }
-
-    // ---- outbox ----
-
-    /// Acknowledges requests when the last of `rows` is delivered.
-    fn ack_after(&mut self, rows: std::ops::Range<OutboxKey>, acks: Vec<AckToken>) -> anyhow::Result<()> {
-        match last_of(&rows) {
-            Some(last) => self.state.acks.entry(last).or_default().extend(acks),
-            None => acks.into_iter().for_each(|ack| {
-                self.link.ack(ack);
-            }),
-        }
-        self.send_next()
-    }
-
-    /// Publishes the oldest row, if the broker has the one before.
-    fn send_next(&mut self) -> anyhow::Result<()> {
-        if !self.state.up || self.state.in_flight.is_some() {
-            return Ok(());
-        }
-        let Some((key, out)) = self.store.next(None)? else { return Ok(()) };
-        let publication = Publication {
-            topic: out.topic,
-            payload: out.payload,
-            qos: Qos::AtLeastOnce,
-            retain: out.retain,
-            expiry_s: out.expiry_s,
-            correlation: out.correlation,
-        };
-        match self.link.publish(PublishId(key), publication) {
-            Ok(()) => self.state.in_flight = Some(key),
-            // The next connection, or the next report, tries again.
-            Err(link::PublishError::Down | link::PublishError::Full(_)) => {}
-            Err(error) => {
-                // This message can never go out: the rest must not wait behind it.
-                output::warn(format!("a message was given up: {error}"));
-                self.state.counts.refused += 1;
-                self.settle(key)?;
-                return self.send_next();
-            }
-        }
-        Ok(())
-    }
-
-    /// A row is done with.
-    fn settle(&mut self, key: OutboxKey) -> anyhow::Result<()> {
-        self.store.delivered(key)?;
-        for ack in self.state.acks.remove(&key).unwrap_or_default() {
-            self.link.ack(ack);
-        }
-        Ok(())
-    }
-
-    fn on_link(&mut self, event: LinkEvent) -> anyhow::Result<()> {
-        match event {
-            LinkEvent::Up { .. } => {
-                self.state.up = true;
-                self.state.in_flight = None;
-                self.send_next()
-            }
-            LinkEvent::Subscribed => {
-                // Online is said when requests are heard, not before.
-                output::note("connected to the broker, listening for requests");
-                let online = self.status(State::Online);
-                let info = self.info();
-                for (n, publication) in (0..).zip([online, info]) {
-                    if let Err(error) = self.link.publish(PublishId(OWN_IDS + n), publication) {
-                        output::warn(format!("status was not published: {error}"));
-                    }
-                }
-                self.send_next()
-            }
-            LinkEvent::Down { reason, retry_in } => {
-                if std::mem::take(&mut self.state.up) {
-                    output::warn(format!("connection lost: {reason}"));
-                } else {
-                    output::note(format!("no connection: {reason}; next try in {:.1} s", retry_in.as_secs_f64()));
-                }
-                self.state.in_flight = None;
-                Ok(())
-            }
-            LinkEvent::Message(message) => self.on_message(message),
-            LinkEvent::Delivered(PublishId(id)) => self.on_delivery(id),
-            LinkEvent::Refused { id: PublishId(id), code } => {
-                output::warn(format!("the broker refused a message (reason code {code}); it is given up"));
-                self.state.counts.refused += 1;
-                self.on_delivery(id)
-            }
-            LinkEvent::SubscriptionRefused { filter, code } => {
-                output::warn(format!("the broker refused the subscription {filter} (reason code {code})"));
-                Ok(())
-            }
-        }
-    }
-
-    fn on_delivery(&mut self, id: u64) -> anyhow::Result<()> {
-        if let Some(key) = self.state.in_flight.take_if(|key| *key == id) {
-            self.settle(key)?;
-        }
-        self.send_next()
-    }
-
-    // ---- being alive ----
-
-    fn on_heartbeat(&mut self) -> anyhow::Result<()> {
-        for _ in 0..self.state.unrecorded.len() {
-            if let Some((record, acks)) = self.state.unrecorded.pop_front() {
-                self.conclude(record, acks)?;
-            }
-        }
-        self.state.n_health += 1;
-        let beat = self.worker.beat();
-        if beat != self.state.seen_beat.0 {
-            self.state.seen_beat = (beat, Instant::now());
-        }
-        let health = Health {
-            head: self.head("r2d.health/1", &self.config.device.device, self.state.n_health),
-            uptime_s: self.state.started.elapsed().as_secs(),
-            in_hand: self.worker.in_hand() as u64,
-            outbox: self.store.depth()?,
-            verdicts: self.state.counts.verdicts,
-            busy: self.state.counts.busy,
-            refused: self.state.counts.refused,
-            unrecorded: self.state.unrecorded.len() as u64,
-            stalled: self.state.seen_beat.1.elapsed() > STALLED_AFTER,
-            rss_bytes: resident_bytes(),
-        };
-        self.publish_now(OutTopic::Health, json(&health));
-        self.send_next()
-    }
-
-    /// Feeds the supervisor's watchdog while the model decodes or waits.
-    fn feed_watchdog(&mut self, wanted: bool) {
-        let beat = self.worker.beat();
-        if wanted && self.worker.is_alive() && beat != self.state.fed_beat {
-            notify(&[sd_notify::NotifyState::Watchdog]);
-        }
-        self.state.fed_beat = beat;
-    }
-
-    fn status(&mut self, state: State) -> Publication {
-        self.state.n_status += 1;
-        let head = self.head("r2d.status/1", &self.config.device.device, self.state.n_status);
-        self.own(OutTopic::Status, json(&Status { head, state }))
-    }
-
-    fn info(&self) -> Publication {
-        let info = Info {
-            head: self.head("r2d.info/1", &self.config.device.device, self.state.n_status),
-            version: env!("CARGO_PKG_VERSION").into(),
-            weights: self.weights.clone(),
-            policy: self.config.policy.rules(),
-        };
-        self.own(OutTopic::Info, json(&info))
-    }
-
-    fn own(&self, topic: OutTopic<'_>, payload: Vec<u8>) -> Publication {
-        Publication {
-            topic: self.who.base.topic(topic),
-            payload,
-            qos: topic.qos(),
-            retain: topic.retain(),
-            expiry_s: None,
-            correlation: None,
-        }
-    }
-
-    /// Publishes what may be lost.
-    fn publish_now(&self, topic: OutTopic<'_>, payload: Vec<u8>) {
-        // Without a connection there is nobody to read it; nothing waits for it.
-        let _lost = self.link.publish(PublishId(OWN_IDS + 2), self.own(topic, payload));
-    }
-
-    fn head(&self, schema: &str, id: &str, seq: u64) -> Head {
-        head(&self.who, schema, id, seq)
-    }
 }
 
 /// The head of a payload made now.
@@ -612,10 +446,6 @@ fn tell(record: &Record) {
     output::note(format!("{} {decision} ({reason}) in {} ms", record.id, record.cost.verdict_ms));
 }
 
-fn last_of(rows: &std::ops::Range<OutboxKey>) -> Option<OutboxKey> {
-    (rows.start < rows.end).then(|| rows.end - 1)
-}
-
 /// Tells the supervisor, if there is one.
 pub(crate) fn notify(states: &[sd_notify::NotifyState<'_>]) {
     // Without a supervisor's socket there is nobody to tell.
@@ -629,10 +459,4 @@ fn watchdog_interval() -> Option<Duration> {
 
 fn far_future() -> tokio::time::Instant {
     tokio::time::Instant::now() + Duration::from_secs(86_400)
-}
-
-fn resident_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
 }

@@ -132,6 +132,10 @@ pub struct Generation {
     latched: Option<Verdict>,
     /// The model is writing its own refusal, for this reason.
     refusing: Option<Reason>,
+    /// That refusal came to its end and passed.
+    refusal_passed: bool,
+    /// The last step read RETHINK.
+    unresolved: bool,
     step: reason::Draft,
     n_steps: u16,
     answer: answer::Draft,
@@ -173,6 +177,8 @@ impl Generation {
             evidence: Evidence::default(),
             latched: None,
             refusing: None,
+            refusal_passed: false,
+            unresolved: false,
             step: reason::Draft::default(),
             n_steps: 0,
             answer: answer::Draft::default(),
@@ -289,6 +295,7 @@ impl Generation {
 
     /// The answer came to its end and every segment of it passed.
     fn complete(&mut self, now_ms: u64) {
+        self.refusal_passed = self.refusing.is_some() && self.trace.segments.iter().any(|s| s.released);
         let verdict = match (self.latched, self.guard) {
             (Some(latched), _) => latched,
             (None, Guard::Off) => Verdict::undecided(Reason::Unguarded),
@@ -300,11 +307,10 @@ impl Generation {
     fn finish(&mut self, verdict: Verdict, detail: Option<String>, now_ms: u64) {
         // A refusal that was being worded is a refusal, whatever became of its wording.
         let verdict = self.refusing.map_or(verdict, Verdict::refuse);
-        let own_words = self.refusing.is_some() && self.trace.segments.iter().any(|s| s.released);
         if verdict.decision == Decision::Refuse
             && self.task == Task::Ask
             && self.policy.mode == Mode::Enforce
-            && !own_words
+            && !self.refusal_passed
         {
             let begun = self.trace.segments.iter().any(|s| s.released);
             let text = if begun { "\n\n" } else { "" }.to_owned() + &self.refusal;

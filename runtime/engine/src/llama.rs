@@ -16,6 +16,7 @@ use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::model::{LlamaLoraAdapter, LlamaModel};
 use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::token_type::LlamaTokenAttr;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -133,12 +134,6 @@ impl Llama {
         ChatTemplate::recognise(&jinja)
     }
 
-    /// Tokens that the model was trained to hold.
-    #[must_use]
-    pub fn n_ctx_train(&self) -> u32 {
-        self.model.n_ctx_train()
-    }
-
     /// Makes a context.
     ///
     /// # Errors
@@ -240,7 +235,17 @@ impl Model for Session<'_> {
     }
 
     fn is_control(&self, token: Token) -> bool {
-        self.model.vocab().is_control(LlamaToken::new(token.0))
+        let vocab = self.model.vocab();
+        let token = LlamaToken::new(token.0);
+        // Some vocabularies keep their markers (`<tool_call>`, `<think>`) as user-defined tokens, which match even in
+        // text from outside; plain words in angle brackets (`<table>`) are no markers.
+        let marker = |text: &[u8]| {
+            text.starts_with(b"<") && text.ends_with(b">") && (text.contains(&b'|') || text.contains(&b'_'))
+                || matches!(text, b"<think>" | b"</think>")
+        };
+        vocab.is_control(token)
+            || vocab.attr(token).contains(LlamaTokenAttr::UserDefined)
+                && vocab.text(token).is_some_and(|text| marker(text.to_bytes()))
     }
 
     fn begin(&self) -> Option<Token> {

@@ -92,13 +92,6 @@ impl<M: Model> Scheduler<M> {
         }
     }
 
-    /// Ends every request.
-    pub fn stop_all(&mut self, reason: Reason, now_ms: u64) {
-        for slot in self.slots.iter_mut().flatten() {
-            slot.generation.stop(reason, None, now_ms);
-        }
-    }
-
     /// One batch: expires what is late, decodes, hands logits back, tells what happened.
     ///
     /// `clock` is read before and after decoding.

@@ -58,14 +58,7 @@ impl Generation {
         if guarded && self.grammar.opening == [token] {
             return self.push_main(token, Some(Purpose::OpenOrText));
         }
-        model.piece(token, &mut self.answer.held);
-        self.answer.n_held += 1;
-        self.answer.n_tokens += 1;
-        let full = self.answer.n_tokens >= self.policy.max_answer_tokens;
-        let ends = full
-            || self.answer.n_held >= self.policy.segment_max_tokens
-            || self.answer.n_held >= self.policy.segment_min_tokens && ends_sentence(&self.answer.held);
-        self.trace.truncated = full;
+        let (ends, full) = self.hold(token, model);
         match (ends, guarded) {
             (false, _) => self.push_main(token, Some(Purpose::Sample)),
             (true, true) => {
@@ -93,11 +86,30 @@ impl Generation {
         } else if self.answer.held.is_empty() && !self.trace.segments.is_empty() {
             self.complete(now_ms);
         } else {
-            self.changes.push(MemoryChange::Fork);
-            self.probe_pos = self.main_pos;
-            self.push_probe_opening(Purpose::ReadSegment);
-            self.answer.probe = Probe::Last;
+            self.probe_here(Probe::Last);
         }
+    }
+
+    /// Reads the held segment behind what the main sequence holds.
+    fn probe_here(&mut self, probe: Probe) {
+        self.changes.push(MemoryChange::Fork);
+        self.probe_pos = self.main_pos;
+        self.push_probe_opening(Purpose::ReadSegment);
+        self.answer.probe = probe;
+    }
+
+    /// Adds a token's text to the segment; returns whether the segment ends with it, and whether the answer does.
+    fn hold(&mut self, token: Token, model: &impl Model) -> (bool, bool) {
+        let answer = &mut self.answer;
+        model.piece(token, &mut answer.held);
+        answer.n_held = answer.n_held.saturating_add(1);
+        answer.n_tokens = answer.n_tokens.saturating_add(1);
+        let full = answer.n_tokens >= self.policy.max_answer_tokens;
+        let ends = full
+            || answer.n_held >= self.policy.segment_max_tokens
+            || answer.n_held >= self.policy.segment_min_tokens && ends_sentence(&answer.held);
+        self.trace.truncated = full;
+        (ends, full)
     }
 
     /// The model opened a bracket: its final pivot if the pivots hold the distribution, else text like any other.
@@ -108,12 +120,14 @@ impl Generation {
                 self.answer.probe = Probe::Last;
                 self.judge_segment(reading, model, now_ms);
             }
-            Ok(_) => {
-                model.piece(self.grammar.opening[0], &mut self.answer.held);
-                self.answer.n_held += 1;
-                self.answer.n_tokens += 1;
-                self.on_answer_logits(logits, model, now_ms);
-            }
+            Ok(_) => match self.hold(self.grammar.opening[0], model) {
+                (false, _) => self.on_answer_logits(logits, model, now_ms),
+                (true, true) => self.probe_here(Probe::Last),
+                (true, false) => {
+                    self.probe_here(Probe::Between);
+                    self.on_answer_logits(logits, model, now_ms);
+                }
+            },
         }
     }
 

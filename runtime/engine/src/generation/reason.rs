@@ -1,8 +1,9 @@
 //! The reasoning half: the pivot on the bare request, then steps, each closed by a pivot that the runtime reads and
 //! writes.
 //!
-//! Not here: the answer. Invariant: the answer begins only behind a SAFE (in a shadow run, behind anything, with
-//! the verdict kept).
+//! Not here: the answer. Invariant: the answer begins only behind a SAFE, be it of the last step or, without steps,
+//! of the bare request (in a shadow run behind anything, with the verdict kept; a refusal in the model's own words
+//! behind its UNSAFE).
 
 use super::{Generation, MemoryChange, Purpose, Stage};
 use crate::event::Event;
@@ -76,7 +77,10 @@ impl Generation {
             (Pivot::Unsafe, _) if decisive => {
                 if self.words_own_refusal() {
                     self.refusing = Some(Reason::RequestUnsafe);
-                    self.answer_without_steps(now_ms);
+                    // The model refuses behind its own pivot, not behind an empty thought.
+                    let g = std::sync::Arc::clone(&self.grammar);
+                    let pivot = g.closing(Pivot::Unsafe);
+                    self.begin_answer(&[&g.think, &g.opening, pivot, &g.end_think], now_ms);
                 } else if self.decide(Verdict::refuse(Reason::RequestUnsafe), now_ms) {
                     self.reason_or_answer(depth, now_ms);
                 }
@@ -136,6 +140,9 @@ impl Generation {
         let Some(token) = argmax(logits, barred) else {
             return self.stop(Reason::DecodeFailed, Some("the logits are no numbers".into()), now_ms);
         };
+        if self.step.n_tokens == 0 {
+            self.step.first = Some(token);
+        }
         if token == self.grammar.opening[0] {
             return self.end_step(StepEnd::Opened);
         }
@@ -155,7 +162,6 @@ impl Generation {
             self.step.text.truncate(keep);
             return self.end_step(StepEnd::Newline);
         }
-        self.step.first.get_or_insert(token);
         self.step.n_tokens += 1;
         if ends_in_mark(&self.step.text) {
             self.step.closing = true;
@@ -178,8 +184,9 @@ impl Generation {
             self.main_pos = self.step.start;
             self.changes.push(MemoryChange::TrimMain(self.main_pos));
         }
-        if self.n_steps == 0 {
-            // No request goes unread: a model that wants no step has an empty one judged.
+        if self.n_steps == 0 || self.unresolved {
+            // No request goes unread and no second look is dropped: a model that wants no step has an empty one
+            // judged.
             self.step.closing = true;
             return self.end_step(StepEnd::Newline);
         }
@@ -205,6 +212,7 @@ impl Generation {
         let looks_left = self.looks > 0;
         let rolls_back =
             pivot == Pivot::Rethink && looks_left && self.policy.on_rethink == OnRethink::Rollback;
+        self.unresolved = pivot == Pivot::Rethink;
         self.tell_step(reading, pivot, rolls_back);
         if rolls_back {
             self.looks -= 1;
