@@ -21,7 +21,8 @@ fn no_request_is_lost_over_kills_and_broker_restarts() {
     let home = tempfile::tempdir().unwrap();
     let mut broker = Mosquitto::start();
     let port = broker.port;
-    let mut edge = Edge::start(home.path(), SCRIPT, port, false, &["service.queue=256", "mqtt.receive_maximum=64"]);
+    let mut edge =
+        Edge::start(home.path(), SCRIPT, port, false, &["service.queue=256", "mqtt.receive_maximum=64"]);
     let mut listener = Listener::start(port, &format!("{BASE}/verdict"));
 
     let publisher = std::thread::spawn(move || {
@@ -47,7 +48,8 @@ fn no_request_is_lost_over_kills_and_broker_restarts() {
     wait_until("all records", || count_lines(&edge.home) >= N_REQUESTS);
     let all: BTreeSet<String> = (0..N_REQUESTS).map(|n| format!("r{n}")).collect();
     wait_until("all deliveries", || {
-        let seen: BTreeSet<String> = listener.all().iter().filter_map(|m| m.payload["id"].as_str().map(str::to_owned)).collect();
+        let seen: BTreeSet<String> =
+            listener.all().iter().filter_map(|m| m.payload["id"].as_str().map(str::to_owned)).collect();
         all.is_subset(&seen)
     });
 
@@ -69,7 +71,11 @@ fn no_request_is_lost_over_kills_and_broker_restarts() {
         assert_eq!(message.payload["decision"], records[id][0]["decision"], "{message:?}");
     }
     let report = edge.verify();
-    assert_eq!((&report["sound"], &report["checked"]), (&Value::Bool(true), &Value::from(N_REQUESTS)), "{report}");
+    assert_eq!(
+        (&report["sound"], &report["checked"]),
+        (&Value::Bool(true), &Value::from(N_REQUESTS)),
+        "{report}"
+    );
 }
 
 /// A log that was tampered with is found out, and the record named.
@@ -99,7 +105,8 @@ fn verify_names_what_was_done_to_the_log() {
         std::fs::write(&file, bytes).unwrap();
         let report = edge.verify();
         assert_eq!(report["sound"], false, "{report}");
-        let problems: Vec<&str> = report["problems"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let problems: Vec<&str> =
+            report["problems"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         assert!(problems.iter().any(|p| p.contains(record)), "{record} is not named: {problems:?}");
     };
     // One byte of a verdict changed: from allow to something else.

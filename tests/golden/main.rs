@@ -6,8 +6,8 @@
 use r2d_core::policy::{Mode, Policy};
 use r2d_core::request::Task;
 use r2d_core::verdict::Decision;
-use r2d_engine::generation::Guard;
 use r2d_engine::Event;
+use r2d_engine::generation::Guard;
 use r2d_tests::golden;
 use r2d_tests::scripted::Run;
 use std::path::Path;
@@ -33,7 +33,8 @@ fn each_transcript_gives_its_stored_events() {
         n += 1;
         let text = std::fs::read_to_string(&path).unwrap();
         let table: toml::Table = text.parse().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let script = toml::to_string(&toml::Table::from_iter([("case".to_owned(), table["case"].clone())])).unwrap();
+        let script =
+            toml::to_string(&toml::Table::from_iter([("case".to_owned(), table["case"].clone())])).unwrap();
         let flag = |key: &str| table.get(key).and_then(toml::Value::as_bool).unwrap_or(false);
         let run = Run {
             policy: policy(table.get("policy").and_then(toml::Value::as_table)),
@@ -61,7 +62,11 @@ fn withheld_unless_allowed(path: &Path, run: &Run<'_>, events: &[Event]) {
             && s.released
         {
             let passed = s.reading.is_some_and(|r| run.policy.judge(&r) == Ok(r2d_core::pivot::Pivot::Safe));
-            assert!(passed || s.reading.is_none() && s.text.trim_start() == "No.", "{}: {s:?}", path.display());
+            assert!(
+                passed || s.reading.is_none() && s.text.trim_start() == "No.",
+                "{}: {s:?}",
+                path.display()
+            );
         }
     }
     if let Some(Event::Verdict(o)) = events.last()

@@ -70,7 +70,11 @@ impl Edge {
             "device.line=line".into(),
             "device.device=edge".into(),
             "policy.segment_min_tokens=4".into(),
-            if own_broker { format!("mqtt.listen=127.0.0.1:{port}") } else { format!("mqtt.url=mqtt://127.0.0.1:{port}") },
+            if own_broker {
+                format!("mqtt.listen=127.0.0.1:{port}")
+            } else {
+                format!("mqtt.url=mqtt://127.0.0.1:{port}")
+            },
         ];
         all.extend(sets.iter().map(|s| (*s).to_owned()));
         let process = Self::spawn(home, &all);
@@ -101,7 +105,8 @@ impl Edge {
     /// `audit verify --json`.
     pub fn verify(&self) -> Value {
         let out = output(edge(&self.home).args(["audit", "verify", "--json"]));
-        serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", text(&out.stdout), text(&out.stderr)))
+        serde_json::from_slice(&out.stdout)
+            .unwrap_or_else(|e| panic!("{e}: {}{}", text(&out.stdout), text(&out.stderr)))
     }
 
     /// All audit records.
@@ -127,7 +132,21 @@ impl Listener {
     pub fn start(port: u16, filter: &str) -> Self {
         let mut command = Command::new("mosquitto_sub");
         let id = format!("listener-{}", std::process::id() as u64 * 100_000 + u64::from(free_port()));
-        command.args(["-V", "5", "-c", "-x", "3600", "-q", "1", "-h", "127.0.0.1", "-i", &id, "-p", &port.to_string()]);
+        command.args([
+            "-V",
+            "5",
+            "-c",
+            "-x",
+            "3600",
+            "-q",
+            "1",
+            "-h",
+            "127.0.0.1",
+            "-i",
+            &id,
+            "-p",
+            &port.to_string(),
+        ]);
         command.args(["-t", filter, "-F", "%t %p"]);
         let mut this = Self { process: Process::start(&mut command) };
         // What is retained, or a note sent to ourselves, shows that the subscription stands.
@@ -168,7 +187,20 @@ fn parse(line: &str) -> Option<Seen> {
 /// Publishes once with QoS 1; whether the broker took it.
 pub fn publish(port: u16, topic: &str, payload: &str, more: &[&str]) -> bool {
     let mut command = Command::new("mosquitto_pub");
-    command.args(["-V", "5", "-q", "1", "-h", "127.0.0.1", "-p", &port.to_string(), "-t", topic, "-m", payload]);
+    command.args([
+        "-V",
+        "5",
+        "-q",
+        "1",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &port.to_string(),
+        "-t",
+        topic,
+        "-m",
+        payload,
+    ]);
     output(command.args(more)).status.success()
 }
 

@@ -171,7 +171,9 @@ impl Policy {
         let odds = match self.combine {
             Combine::Maximum => request.unwrap_or(any).max(worst.unwrap_or(any)),
             Combine::Weighted => {
-                self.bias + self.request_weight * request.unwrap_or(0.0) + self.step_weight * worst.unwrap_or(0.0)
+                self.bias
+                    + self.request_weight * request.unwrap_or(0.0)
+                    + self.step_weight * worst.unwrap_or(0.0)
             }
         };
         sigmoid(odds)
@@ -235,7 +237,9 @@ impl Policy {
             () if !share(self.unsafe_at) || self.unsafe_at == 0.0 => Err(("unsafe_at", "above 0, at most 1")),
             () if !share(self.rethink_at) => Err(("rethink_at", "0 to 1")),
             // Below a third a reading could be SAFE without SAFE being the likeliest.
-            () if !share(self.safe_at) || self.safe_at <= 1.0 / 3.0 => Err(("safe_at", "above 1/3, at most 1")),
+            () if !share(self.safe_at) || self.safe_at <= 1.0 / 3.0 => {
+                Err(("safe_at", "above 1/3, at most 1"))
+            }
             () if !share(self.min_mass) => Err(("min_mass", "0 to 1")),
             () if !finite => Err(("request_weight, step_weight, bias", "finite numbers")),
             () if self.max_steps == 0 => Err(("max_steps", "at least 1")),
@@ -283,7 +287,10 @@ mod tests {
     fn what_is_no_distribution_is_unreadable() {
         let p = Policy::default();
         for bad in [f32::NAN, -0.1, 1.5] {
-            assert_eq!(p.judge(&Reading { safe: bad, unsafe_: 0.0, rethink: 0.0, mass: 1.0 }), Err(Unreadable));
+            assert_eq!(
+                p.judge(&Reading { safe: bad, unsafe_: 0.0, rethink: 0.0, mass: 1.0 }),
+                Err(Unreadable)
+            );
         }
         let faint = Policy { min_mass: 0.01, ..p };
         assert_eq!(faint.judge(&Reading { mass: 0.001, ..reading(0.9, 0.05) }), Err(Unreadable));
@@ -299,7 +306,13 @@ mod tests {
 
     #[test]
     fn weighted_log_odds_follow_the_formula() {
-        let p = Policy { combine: Combine::Weighted, request_weight: 0.5, step_weight: 2.0, bias: -1.0, ..Policy::default() };
+        let p = Policy {
+            combine: Combine::Weighted,
+            request_weight: 0.5,
+            step_weight: 2.0,
+            bias: -1.0,
+            ..Policy::default()
+        };
         let mut e = Evidence::default();
         e.add_request(reading(0.2, 0.7));
         e.add_step(reading(0.8, 0.1));

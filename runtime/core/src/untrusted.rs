@@ -15,18 +15,8 @@ use look::Look;
 /// Words that close a step or an answer when they stand in square brackets.
 const PIVOT_WORDS: [&str; 3] = ["SAFE", "UNSAFE", "RETHINK"];
 /// Names that open or close a part of a chat when they stand in angle brackets.
-const MARKER_NAMES: [&str; 10] = [
-    "THINK",
-    "STARTOFTURN",
-    "ENDOFTURN",
-    "S",
-    "BOS",
-    "EOS",
-    "IMSTART",
-    "IMEND",
-    "EOTID",
-    "ENDOFTEXT",
-];
+const MARKER_NAMES: [&str; 10] =
+    ["THINK", "STARTOFTURN", "ENDOFTURN", "S", "BOS", "EOS", "IMSTART", "IMEND", "EOTID", "ENDOFTEXT"];
 /// Longest of the words above: a longer run of letters is none of them.
 const MAX_WORD: usize = 12;
 

@@ -80,7 +80,10 @@ fn read_prompt(given: &str, max: usize) -> anyhow::Result<String> {
     let mut text = String::new();
     if given == "-" {
         // One byte more than allowed tells too long from just fitting.
-        std::io::stdin().take(max as u64 + 1).read_to_string(&mut text).context("cannot read stdin as UTF-8")?;
+        std::io::stdin()
+            .take(max as u64 + 1)
+            .read_to_string(&mut text)
+            .context("cannot read stdin as UTF-8")?;
     } else {
         text.push_str(given);
     }

@@ -79,7 +79,8 @@ fn verify(folder: &Path, json: bool) -> anyhow::Result<Exit> {
         if report.more > 0 {
             output::line(format!("and {} more", report.more));
         }
-        let last = report.last.map_or_else(String::new, |l| format!(", last is {} with hash {}", l.seq, l.hash));
+        let last =
+            report.last.map_or_else(String::new, |l| format!(", last is {} with hash {}", l.seq, l.hash));
         let sound = if report.is_sound() { "the chain is whole" } else { "the chain is broken" };
         output::line(format!("{sound}: {} records checked{last}", report.checked));
     }

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use r2d_core::policy::{Mode, Policy};
 use r2d_core::request::Task;
 use r2d_core::untrusted::Untrusted;
+use r2d_core::verdict::Reason;
 use r2d_engine::generation::Setup;
 use r2d_engine::grammar::Grammar;
 use r2d_engine::llama::{Llama, cpu_features};
@@ -142,7 +143,11 @@ struct Plain {
 }
 
 /// Measures; `tell` is called before each round.
-pub(crate) fn run(loading: &Loading<'_>, rounds: usize, mut tell: impl FnMut(usize)) -> anyhow::Result<Report> {
+pub(crate) fn run(
+    loading: &Loading<'_>,
+    rounds: usize,
+    mut tell: impl FnMut(usize),
+) -> anyhow::Result<Report> {
     let weights = weights::open(loading)?;
     let options = weights.options(loading.config);
     let Source::Gguf { path, adapter, template, pivots, context, gpu_layers } = options.source else {
@@ -150,7 +155,8 @@ pub(crate) fn run(loading: &Loading<'_>, rounds: usize, mut tell: impl FnMut(usi
     };
     let began = Instant::now();
     let mut llama = Llama::load(&path, adapter.as_deref(), gpu_layers)?;
-    let template = template.or_else(|| llama.chat_template()).context("the model names no known chat format")?;
+    let template =
+        template.or_else(|| llama.chat_template()).context("the model names no known chat format")?;
     let session = llama.session(context)?;
     let load = began.elapsed();
     let grammar = Arc::new(Grammar::look_up(&session, &pivots)?);
@@ -217,7 +223,10 @@ fn guarded_run<M: Model>(scheduler: &mut Scheduler<Noted<M>>, setup: Setup) -> a
             Event::Segment(_) => {
                 first_text.get_or_insert(began.elapsed());
             }
-            Event::Verdict(o) => detail = o.detail,
+            Event::Verdict(o) => {
+                let late = o.verdict.reason == Reason::Deadline;
+                detail = o.detail.or_else(|| late.then(|| "its deadline passed".to_owned()));
+            }
             _ => {}
         });
     }

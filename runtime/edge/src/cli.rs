@@ -19,7 +19,10 @@ use std::path::PathBuf;
 /// The model reasons in steps, each closed by [SAFE], [UNSAFE] or [RETHINK]; the runtime reads these pivots, lets
 /// out only what passed and publishes the verdict over MQTT. Verdicts are advice, never a safety function.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Exit codes: 0 done or allowed, 1 refused or a check failed, 2 usage or configuration, 3 failure at run time.")]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done or allowed, 1 refused or a check failed, 2 usage or configuration, 3 failure at run time."
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     global: Global,
@@ -120,6 +123,8 @@ enum Command {
     TryModel {
         /// The file
         file: PathBuf,
+        /// An adapter on it
+        adapter: Option<PathBuf>,
     },
 }
 
@@ -147,7 +152,9 @@ impl Cli {
                 clap_complete::generate(shell, &mut Self::command(), "r2d-edge", &mut std::io::stdout());
                 Ok(Exit::Done)
             }
-            Command::TryModel { file } => crate::weights::load_once(&file).map(|()| Exit::Done),
+            Command::TryModel { file, adapter } => {
+                crate::weights::load_once(&file, adapter.as_deref()).map(|()| Exit::Done)
+            }
             Command::Config(command) => configure(&global, &command),
             Command::Audit(command) => audit_command::run(&home, &command),
             Command::Models(command) => models_command::run(&home, command),
@@ -177,8 +184,13 @@ impl Cli {
                         output::note(if round == 0 { "warming up".into() } else { format!("round {round}") });
                     }
                 };
-                let report = bench::run(&Loading { config: &config, home: &home }, usize::from(rounds), tell)?;
-                if json { output::json(&report) } else { output::line(report.table()) }
+                let report =
+                    bench::run(&Loading { config: &config, home: &home }, usize::from(rounds), tell)?;
+                if json {
+                    output::json(&report)
+                } else {
+                    output::line(report.table())
+                }
                 Ok(Exit::Done)
             }
         }

@@ -32,7 +32,8 @@ impl Exit {
         let usage = error.chain().any(|e| {
             e.is::<UsageError>()
                 || e.is::<crate::config::ConfigErrors>()
-                || e.downcast_ref::<crate::models::ModelsError>().is_some_and(crate::models::ModelsError::is_usage)
+                || e.downcast_ref::<crate::models::ModelsError>()
+                    .is_some_and(crate::models::ModelsError::is_usage)
         });
         if usage { Self::Usage } else { Self::Failed }
     }

@@ -50,6 +50,7 @@ async fn serve(loading: &Loading<'_>) -> anyhow::Result<()> {
     let stop = async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     };
+    tokio::pin!(stop);
     let who = identity(config)?;
     let weights = weights::open(loading)?;
 
@@ -65,13 +66,17 @@ async fn serve(loading: &Loading<'_>) -> anyhow::Result<()> {
     let (tell, told) = tokio::sync::mpsc::channel(EVENTS);
     let options = weights.options(config);
     // The worker waits for its model: that must not hold up the runtime's own thread.
-    let started = tokio::task::spawn_blocking(move || {
+    let starting = tokio::task::spawn_blocking(move || {
         Worker::start(options, move |key, event| {
             // A closed channel means that the service is over.
             let _sent = tell.blocking_send((key, event));
         })
     });
-    let (worker, ready) = started.await.context("the model's start was interrupted")??;
+    let started = tokio::select! {
+        started = starting => started,
+        () = &mut stop => return Ok(()),
+    };
+    let (worker, ready) = started.context("the model's start was interrupted")??;
     output::note(format!("ready after {:.1} s", ready.load.as_secs_f64()));
 
     let broker = embedded_broker(config, loading.home).await?;
@@ -89,7 +94,8 @@ async fn serve(loading: &Loading<'_>) -> anyhow::Result<()> {
     let (link, events) = connect(config, &who, url, pool.as_ref())?;
     let mut service = Service {
         config,
-        replies: ReplyAllowList::new(&who.base, config.mqtt.response_topics.clone()).map_err(|e| UsageError(e.to_string()))?,
+        replies: ReplyAllowList::new(&who.base, config.mqtt.response_topics.clone())
+            .map_err(|e| UsageError(e.to_string()))?,
         who,
         pool,
         weights: weights.named(),
@@ -109,6 +115,7 @@ async fn serve(loading: &Loading<'_>) -> anyhow::Result<()> {
     service::notify(&[sd_notify::NotifyState::Stopping]);
     let farewell = service.farewell();
     service.link.close(Some(farewell), FAREWELL).await;
+    service.store.flush()?;
     if let Some(broker) = broker {
         if let Err(error) = broker.stop(BROKER_STOP).await {
             output::warn(error.to_string());
@@ -143,7 +150,11 @@ fn pool(config: &Config) -> anyhow::Result<Option<Id>> {
 }
 
 fn store_limits(config: &Config) -> StoreLimits {
-    StoreLimits { outbox_max: u64::from(config.service.outbox_max), done_max: u64::from(config.service.done_max), ..StoreLimits::default() }
+    StoreLimits {
+        outbox_max: u64::from(config.service.outbox_max),
+        done_max: u64::from(config.service.done_max),
+        ..StoreLimits::default()
+    }
 }
 
 async fn embedded_broker(config: &Config, home: &Path) -> anyhow::Result<Option<Broker>> {
@@ -185,10 +196,8 @@ fn connect(
     let certificate = path(&mqtt.client_cert)
         .zip(path(&mqtt.client_key))
         .map(|(chain_file, key_file)| ClientCertificate { chain_file, key_file });
-    let offline = Status {
-        head: service::head(who, "r2d.status/1", &config.device.device, 0),
-        state: State::Offline,
-    };
+    let offline =
+        Status { head: service::head(who, "r2d.status/1", &config.device.device, 0), state: State::Offline };
     let options = LinkOptions {
         login,
         ca_file: path(&mqtt.ca_file),

@@ -16,7 +16,7 @@ use crate::mqtt::ReplyAllowList;
 use crate::mqtt::link::{self, AckToken, LinkEvent, LinkEvents, Message, Publication};
 use crate::mqtt::topic::{Base, InTopic, OutTopic};
 use crate::output;
-use crate::store::{OutboxKey, Outgoing, Store};
+use crate::store::{OutboxKey, Store};
 use crate::wire::{self, Chunk, Head, State};
 use crate::worker::{Job, Worker};
 use anyhow::{Context, bail};
@@ -131,7 +131,8 @@ impl Service<'_> {
         stop: impl Future<Output = ()>,
         grace: Duration,
     ) -> anyhow::Result<()> {
-        let mut heartbeat = tokio::time::interval(Duration::from_secs(u64::from(self.config.service.heartbeat_s)));
+        let mut heartbeat =
+            tokio::time::interval(Duration::from_secs(u64::from(self.config.service.heartbeat_s)));
         let watchdog = watchdog_interval();
         let mut feed = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
         tokio::pin!(stop);
@@ -168,25 +169,33 @@ impl Service<'_> {
         self.status(State::Offline)
     }
 
-    /// Records of earlier runs that never reached the outbox; returns how many.
+    /// Puts records of earlier runs that never reached the outbox there; returns how many.
     ///
-    /// A new store beside a log with records means that somebody removed it: then it learns the latest answers
-    /// again, and old verdicts are not published a second time.
+    /// # Errors
+    /// A log that ends before what the store has seen of it: one of the two was exchanged.
     pub(crate) fn catch_up(&mut self, audit_folder: &std::path::Path) -> anyhow::Result<u64> {
         let last = self.audit.last().seq;
-        let anew = self.store.applied()? == 0 && last > 1;
-        if anew {
-            output::warn("the store was removed: messages that it still held are not sent; see `audit show`");
-            self.store.skip_to(last.saturating_sub(u64::from(self.config.service.done_max)))?;
+        let applied = self.store.applied()?;
+        if applied > last {
+            bail!(
+                "the audit log ends at record {last}, but the store has seen {applied}; hint: records are missing; \
+                 to begin a new log, move store.redb away together with the audit folder"
+            );
         }
-        let from = self.store.applied()? + 1;
+        if applied == 0 && last > 1 {
+            // Somebody removed the store. Old verdicts are not published a second time.
+            output::warn(
+                "the store is new beside an older audit log: what it still held is not sent; see `audit show`",
+            );
+            self.store.skip_to(last)?;
+        }
         let mut n = 0;
-        for entry in crate::audit::read_from(audit_folder, from)? {
-            let (link, raw) = entry.context("cannot read the audit log; hint: `r2d-edge audit verify` says more")?;
+        for entry in crate::audit::read_from(audit_folder, self.store.applied()? + 1)? {
+            let (link, raw) =
+                entry.context("cannot read the audit log; hint: `r2d-edge audit verify` says more")?;
             let record: Record = serde_json::from_str(raw.get())
                 .with_context(|| format!("audit record {} is of an unknown form", link.seq))?;
-            let out = if anew { Vec::new() } else { publication::of_record(&self.who, &record, Some(link)) };
-            self.project(&record, link, &out)?;
+            self.project(&record, link)?;
             n += 1;
         }
         Ok(n)
@@ -233,20 +242,18 @@ impl Service<'_> {
             Err(fault) => fault,
         };
         let reply_to = self.reply_to(&message);
-        let (id, ack) = match fault.id {
-            Some(id) => match self.answer_again(&id, reply_to.as_ref(), message.ack)? {
-                Some(ack) => (id, ack),
-                None => return Ok(()),
-            },
-            None => {
-                let n = self.take_key();
-                (Id::parse(&format!("unnamed-{}-{n}", self.who.boot))?, message.ack)
-            }
+        // A nameless message is named by its bytes, so that its redelivery is known again.
+        let id = match fault.id {
+            Some(id) => id,
+            None => Id::parse(&format!("unnamed-{}", &publication::digest(&[&message.payload])[..16]))?,
         };
         let request = Request { id, task, prompt: Untrusted::new(""), lang: None, deadline_ms: None };
-        let outcome = unjudged(fault.reason, fault.detail);
-        let record = self.record(&request, reply_to, outcome, false);
-        self.conclude(record, vec![ack])
+        if let Some(ack) = self.answer_again(&request, reply_to.as_ref(), message.ack)? {
+            let outcome = unjudged(fault.reason, fault.detail);
+            let record = self.record(&request, reply_to, outcome);
+            self.conclude(record, vec![ack])?;
+        }
+        Ok(())
     }
 
     /// Takes up requests that were held, as long as there is room.
@@ -261,60 +268,95 @@ impl Service<'_> {
 
     fn on_ask(&mut self, task: Task, ask: wire::Ask, message: Message) -> anyhow::Result<()> {
         let reply_to = self.reply_to(&message);
-        let Some(ack) = self.answer_again(&ask.id, reply_to.as_ref(), message.ack)? else {
-            return Ok(());
-        };
         let lang = ask.lang.as_deref().unwrap_or(&self.config.device.lang);
         let refusal = self.config.refusal_sentence(lang).to_owned();
-        let request = Request {
-            id: ask.id,
-            task,
-            prompt: Untrusted::new(ask.prompt),
-            lang: ask.lang,
-            deadline_ms: ask.deadline_ms,
+        let deadline_ms = [ask.deadline_ms, ask.ms_left(SystemTime::now())].into_iter().flatten().min();
+        let request =
+            Request { id: ask.id, task, prompt: Untrusted::new(ask.prompt), lang: ask.lang, deadline_ms };
+        let Some(ack) = self.answer_again(&request, reply_to.as_ref(), message.ack)? else {
+            return Ok(());
         };
         let key = self.take_key();
         let policy = self.config.policy.rules();
         let job = Job { key, request: request.clone(), guard: Guard::On, policy, refusal };
         if let Err(busy) = self.worker.submit(job) {
             self.state.counts.busy += 1;
-            let record = self.record(&request, reply_to, unjudged(Reason::Busy, busy.to_string()), false);
-            // Nothing was decided about the request: it is told, but neither recorded nor remembered, so that the
-            // same id may be asked again.
-            let rows = self.store.enqueue(&publication::of_record(&self.who, &record, None))?;
-            return self.ack_after(rows, vec![ack]);
+            return self.tell_unrecorded(&request, reply_to, unjudged(Reason::Busy, busy.to_string()), ack);
         }
         self.state.by_id.insert(request.id.clone(), key);
         self.state.running.insert(key, Pending { request, reply_to, acks: vec![ack] });
         Ok(())
     }
 
-    /// If this id was asked before: sends its answer again, or leaves it to the running request. Gives the
-    /// acknowledgement back when the id is new.
+    /// Tells an outcome that decided nothing: neither recorded nor remembered, so that the id may be used again.
+    fn tell_unrecorded(
+        &mut self,
+        request: &Request,
+        reply_to: Option<ReplyTo>,
+        outcome: Outcome,
+        ack: AckToken,
+    ) -> anyhow::Result<()> {
+        let record = self.record(request, reply_to, outcome);
+        let rows = self.store.enqueue(&publication::of_record(&self.who, &record, None))?;
+        self.ack_after(rows, vec![ack])
+    }
+
+    /// If this request was made before: sends its answer again, or leaves it to the running one. If its id belongs to
+    /// another request, says so. Gives the acknowledgement back when the id is new.
     fn answer_again(
         &mut self,
-        id: &Id,
+        request: &Request,
         reply_to: Option<&ReplyTo>,
         ack: AckToken,
     ) -> anyhow::Result<Option<AckToken>> {
-        if let Some(pending) = self.state.by_id.get(id).and_then(|key| self.state.running.get_mut(key)) {
+        let asked = publication::asked(request.task, request.prompt.as_received());
+        let state = &mut self.state;
+        let running = state.by_id.get(&request.id).and_then(|key| state.running.get_mut(key));
+        if let Some(pending) = running {
+            if publication::asked(pending.request.task, pending.request.prompt.as_received()) != asked {
+                return self.tell_reused(request, reply_to, ack);
+            }
+            // The asker may have come back with a new address.
+            pending.reply_to = reply_to.cloned().or(pending.reply_to.take());
             pending.acks.push(ack);
             return Ok(None);
         }
-        if let Some((_, acks)) = self.state.unrecorded.iter_mut().find(|(record, _)| record.id == *id) {
+        let unrecorded = state.unrecorded.iter_mut().find(|(record, _)| record.id == request.id);
+        if let Some((record, acks)) = unrecorded {
+            if publication::asked(record.task, &record.prompt) != asked {
+                return self.tell_reused(request, reply_to, ack);
+            }
             acks.push(ack);
             return Ok(None);
         }
-        let Some(answered) = self.store.answered(id.as_str())? else {
+        let id = request.id.as_str();
+        let Some(answered) = self.store.answered(id)? else {
             return Ok(Some(ack));
         };
         let kept: publication::Kept =
             serde_json::from_slice(&answered.payload).context("a stored answer is damaged")?;
+        if kept.asked != asked {
+            return self.tell_reused(request, reply_to, ack);
+        }
         // What still waits in the outbox need not be sent twice, unless to another place.
-        let waits = self.store.pending_for(id.as_str())? && reply_to.is_none();
-        let again = if waits { Vec::new() } else { kept.again(&self.who, id, reply_to) };
+        let waits = self.store.pending_for(id)? && (reply_to.is_none() || reply_to == kept.reply_to.as_ref());
+        let again = if waits { Vec::new() } else { kept.again(&self.who, &request.id, reply_to) };
         let rows = self.store.enqueue(&again)?;
         self.ack_after(rows, vec![ack])?;
+        Ok(None)
+    }
+
+    /// An id must not lend one request's verdict to another.
+    fn tell_reused(
+        &mut self,
+        request: &Request,
+        reply_to: Option<&ReplyTo>,
+        ack: AckToken,
+    ) -> anyhow::Result<Option<AckToken>> {
+        let detail =
+            "the id belongs to an earlier request with other words; hint: give each request its own id";
+        let outcome = unjudged(Reason::IdReused, detail.into());
+        self.tell_unrecorded(request, reply_to.cloned(), outcome, ack)?;
         Ok(None)
     }
 
@@ -326,7 +368,8 @@ impl Service<'_> {
 
     /// Whether taking more requests could lose some: the disk or the broker does not keep up.
     fn is_congested(&self) -> anyhow::Result<bool> {
-        let rows_each = u64::from(self.config.policy.max_steps) + u64::from(self.config.policy.second_looks) + 8;
+        let rows_each =
+            u64::from(self.config.policy.max_steps) + u64::from(self.config.policy.second_looks) + 8;
         let in_hand = self.state.running.len() as u64 + 1;
         let depth = self.store.depth()?;
         let max = u64::from(self.config.service.outbox_max);
@@ -354,14 +397,16 @@ impl Service<'_> {
             Event::Verdict(outcome) => {
                 let Some(pending) = self.state.running.remove(&key) else { return Ok(()) };
                 self.state.by_id.remove(&pending.request.id);
-                let record = self.record(&pending.request, pending.reply_to, outcome, true);
+                let record = self.record(&pending.request, pending.reply_to, outcome);
                 self.conclude(record, pending.acks)
             }
             _ => Ok(()),
         }
     }
 
-    fn record(&self, request: &Request, reply_to: Option<ReplyTo>, outcome: Outcome, judged: bool) -> Record {
+    fn record(&self, request: &Request, reply_to: Option<ReplyTo>, outcome: Outcome) -> Record {
+        // Without a decoded prompt the model had no part in it.
+        let judged = outcome.cost.n_prompt_tokens > 0;
         Record {
             schema: RECORD_SCHEMA.into(),
             id: request.id.clone(),
@@ -383,11 +428,20 @@ impl Service<'_> {
     }
 
     /// Records a verdict and sends it on its way.
-    fn conclude(&mut self, record: Record, acks: Vec<AckToken>) -> anyhow::Result<()> {
-        let link = match self.audit.append(&record) {
+    fn conclude(&mut self, mut record: Record, acks: Vec<AckToken>) -> anyhow::Result<()> {
+        let mut appended = self.audit.append(&record);
+        if matches!(appended, Err(AuditError::TooLarge { .. })) {
+            // The words are the only part without a small bound; their hash stands for them.
+            record.prompt = format!("sha256:{}", publication::digest(&[record.prompt.as_bytes()]));
+            appended = self.audit.append(&record);
+        }
+        let link = match appended {
             Ok(link) => link,
             Err(error @ AuditError::NotWritten { .. }) => {
-                output::warn(format!("{error:#}; request {} is withheld until its record is written", record.id));
+                output::warn(format!(
+                    "{error:#}; request {} is withheld until its record is written",
+                    record.id
+                ));
                 self.state.unrecorded.push_back((record, acks));
                 return Ok(());
             }
@@ -395,19 +449,15 @@ impl Service<'_> {
         };
         self.state.counts.verdicts += 1;
         tell(&record);
-        let rows = self.project(&record, link, &publication::of_record(&self.who, &record, Some(link)))?;
+        let rows = self.project(&record, link)?;
         self.ack_after(rows, acks)
     }
 
     /// Puts a record's messages into the outbox and remembers its id.
-    fn project(
-        &self,
-        record: &Record,
-        link: Link,
-        out: &[Outgoing],
-    ) -> anyhow::Result<std::ops::Range<OutboxKey>> {
+    fn project(&self, record: &Record, link: Link) -> anyhow::Result<std::ops::Range<OutboxKey>> {
+        let out = publication::of_record(&self.who, record, Some(link));
         let kept = json(&publication::Kept::of(&self.who, record, link));
-        Ok(self.store.apply(link.seq, Some((record.id.as_str(), &kept)), out)?)
+        Ok(self.store.apply(link.seq, Some((record.id.as_str(), &kept)), &out)?)
     }
 }
 

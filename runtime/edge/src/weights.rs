@@ -10,7 +10,7 @@ use crate::worker::{Options, Source};
 use anyhow::{Context, bail};
 use r2d_core::record::Weights;
 use r2d_engine::llama::{ContextOptions, FileInfo};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// What opening weights needs to know.
@@ -86,23 +86,26 @@ pub(crate) fn open(loading: &Loading<'_>) -> anyhow::Result<Opened> {
     }
     let models = Models::open(loading.home)?;
     let verified = models.resolve(&config.model.name)?;
-    if verified.first_use {
-        try_out(&verified.path)?;
-    }
-    check_memory(&verified.path, config)?;
     let adapter = match config.model.adapter.as_str() {
         "" => None,
-        path => Some((PathBuf::from(path), sha256_of(Path::new(path))?)),
+        // An adapter decides as much as its model: it is pinned on its first use like a model outside the store.
+        path => {
+            let path = std::path::absolute(path).with_context(|| format!("cannot find {path}"))?;
+            Some(models.resolve(&path.to_string_lossy())?)
+        }
     };
-    let (template, pivots) =
-        verified.manifest.map_or_else(Default::default, |m| (m.chat, m.pivots));
+    if verified.first_use || adapter.as_ref().is_some_and(|a| a.first_use) {
+        try_out(&verified.path, adapter.as_ref().map(|a| a.path.as_path()))?;
+    }
+    check_memory(&verified.path, config)?;
+    let (template, pivots) = verified.manifest.map_or_else(Default::default, |m| (m.chat, m.pivots));
     Ok(Opened {
         name: verified.name,
         sha256: verified.sha256.to_string(),
-        adapter_sha256: adapter.as_ref().map(|(_, d)| d.to_string()),
+        adapter_sha256: adapter.as_ref().map(|a| a.sha256.to_string()),
         source: Source::Gguf {
             path: verified.path,
-            adapter: adapter.map(|(path, _)| path),
+            adapter: adapter.map(|a| a.path),
             template,
             pivots,
             context: context(config),
@@ -112,7 +115,8 @@ pub(crate) fn open(loading: &Loading<'_>) -> anyhow::Result<Opened> {
 }
 
 fn scripted(file: &Path, config: &Config) -> anyhow::Result<Opened> {
-    let script = std::fs::read_to_string(file).with_context(|| format!("cannot read the script {}", file.display()))?;
+    let script = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the script {}", file.display()))?;
     Ok(Opened {
         name: format!("scripted:{}", file.display()),
         sha256: sha256_of(file)?.to_string(),
@@ -140,7 +144,8 @@ fn check_memory(path: &Path, config: &Config) -> anyhow::Result<()> {
 pub(crate) fn memory_need(path: &Path, config: &Config) -> anyhow::Result<doctor::MemoryNeed> {
     let model = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
     let context = context(config);
-    let info = FileInfo::read(path).with_context(|| format!("{} is not a GGUF model that is known", path.display()))?;
+    let info = FileInfo::read(path)
+        .with_context(|| format!("{} is not a GGUF model that is known", path.display()))?;
     Ok(doctor::MemoryNeed {
         model,
         kv: info.kv_bytes(context.n_ctx, context.kv_type),
@@ -151,12 +156,13 @@ pub(crate) fn memory_need(path: &Path, config: &Config) -> anyhow::Result<doctor
 /// Name of the hidden command that loads a file and ends.
 pub(crate) const TRY_OUT: &str = "try-model";
 
-/// Loads the file in a child process.
-fn try_out(path: &Path) -> anyhow::Result<()> {
+/// Loads the files in a child process.
+fn try_out(path: &Path, adapter: Option<&Path>) -> anyhow::Result<()> {
     let me = std::env::current_exe().context("cannot find this program's own file")?;
     let child = Command::new(me)
         .arg(TRY_OUT)
         .arg(path)
+        .args(adapter)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -168,15 +174,17 @@ fn try_out(path: &Path) -> anyhow::Result<()> {
     let words = String::from_utf8_lossy(&child.stderr);
     // llama.cpp's assertions stand on one of the first lines, before its backtrace.
     let line = words.lines().map(str::trim).find(|l| l.contains("error:") || l.contains("GGML_ASSERT"));
-    let line = line.or_else(|| words.lines().next()).unwrap_or("no reason given").trim_start_matches("error: ");
+    let line =
+        line.or_else(|| words.lines().next()).unwrap_or("no reason given").trim_start_matches("error: ");
     bail!("{} cannot be used: {line} ({})", path.display(), child.status)
 }
 
 /// Loads `path` and decodes one token: the child's side of [`open`]'s trial.
-pub(crate) fn load_once(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn load_once(path: &Path, adapter: Option<&Path>) -> anyhow::Result<()> {
     use r2d_engine::model::{BatchToken, Model, Seq, Seqs, Token};
-    let mut llama = r2d_engine::llama::Llama::load(path, None, 0)?;
-    let options = ContextOptions { n_ctx: 64, n_batch: 8, n_slots: 1, n_threads: 1, kv_type: Default::default() };
+    let mut llama = r2d_engine::llama::Llama::load(path, adapter, 0)?;
+    let options =
+        ContextOptions { n_ctx: 64, n_batch: 8, n_slots: 1, n_threads: 1, kv_type: Default::default() };
     let mut session = llama.session(options)?;
     let token = BatchToken { token: Token(0), pos: 0, seqs: Seqs::One(Seq(0)), logits: true };
     session.decode(&[token])?;

@@ -216,6 +216,18 @@ pub struct Fault {
 
 /// Longest language tag.
 const MAX_LANG: usize = 35;
+/// Longest description of a fault, in characters: it may quote what came.
+const MAX_DETAIL: usize = 300;
+
+impl Ask {
+    /// Milliseconds from `now` until the request must not be begun any more.
+    #[must_use]
+    pub fn ms_left(&self, now: SystemTime) -> Option<u32> {
+        let until = humantime::parse_rfc3339_weak(self.valid_until.as_deref()?).ok()?;
+        let left = until.duration_since(now).unwrap_or_default().as_millis();
+        Some(u32::try_from(left).unwrap_or(u32::MAX).max(1))
+    }
+}
 
 /// Reads a request.
 ///
@@ -227,10 +239,10 @@ pub fn parse_ask(payload: &[u8], max_prompt: usize, now: SystemTime) -> Result<A
         let detail = format!("the message has {} bytes, the longest prompt {max_prompt}", payload.len());
         return Err(Fault { id: None, reason: Reason::TooLarge, detail });
     }
-    let ask: Ask = serde_json::from_slice(payload).map_err(|error| Fault {
-        id: read_id(payload),
-        reason: Reason::Malformed,
-        detail: format!("{error}; hint: a request reads {{\"id\":\"ask-1\",\"prompt\":\"…\"}}"),
+    let ask: Ask = serde_json::from_slice(payload).map_err(|error| {
+        let what: String = error.to_string().chars().take(MAX_DETAIL).collect();
+        let detail = format!("{what}; hint: a request reads {{\"id\":\"ask-1\",\"prompt\":\"…\"}}");
+        Fault { id: read_id(payload), reason: Reason::Malformed, detail }
     })?;
     let fault = |reason, detail| Err(Fault { id: Some(ask.id.clone()), reason, detail });
     if ask.schema.as_deref().is_some_and(|s| s != "r2d.ask/1") {
@@ -250,7 +262,9 @@ pub fn parse_ask(payload: &[u8], max_prompt: usize, now: SystemTime) -> Result<A
         return fault(Reason::Malformed, "deadline_ms is 0".into());
     }
     match ask.valid_until.as_deref().map(humantime::parse_rfc3339_weak) {
-        Some(Err(_)) => fault(Reason::Malformed, "valid_until is not RFC 3339 such as 2026-01-31T12:00:00Z".into()),
+        Some(Err(_)) => {
+            fault(Reason::Malformed, "valid_until is not RFC 3339 such as 2026-01-31T12:00:00Z".into())
+        }
         Some(Ok(until)) if until < now => fault(Reason::Expired, "valid_until has passed".into()),
         _ => Ok(ask),
     }

@@ -4,9 +4,9 @@
 //! Invariant: every job that was taken ends with exactly one [`Event::Verdict`], unless the thread itself dies,
 //! which [`Worker::is_alive`] shows.
 
-use r2d_core::request::Request;
 use r2d_core::policy::Policy;
 use r2d_core::record::Cost;
+use r2d_core::request::Request;
 use r2d_core::trace::Trace;
 use r2d_core::verdict::{Reason, Verdict};
 use r2d_engine::generation::{Guard, Setup};
@@ -19,9 +19,9 @@ use r2d_engine::scripted::Scripted;
 use r2d_engine::{Event, Outcome, Scheduler};
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -136,9 +136,8 @@ impl Worker {
             sink: Box::new(sink),
         };
         let source = options.source;
-        let thread = std::thread::Builder::new()
-            .name("model".into())
-            .spawn(move || run(source, desk, &tell_ready))?;
+        let thread =
+            std::thread::Builder::new().name("model".into()).spawn(move || run(source, desk, &tell_ready))?;
         let ready = ready.recv().map_err(|_| anyhow::anyhow!("the model's thread died while loading"))??;
         Ok((Self { orders, in_hand, beat, capacity, thread: Some(thread) }, ready))
     }
@@ -148,9 +147,9 @@ impl Worker {
     /// # Errors
     /// [`Busy`] when the line is full; the job is not taken then.
     pub fn submit(&self, job: Job) -> Result<(), Busy> {
-        let taken = self.in_hand.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
-            (n < self.capacity).then_some(n + 1)
-        });
+        let taken = self
+            .in_hand
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < self.capacity).then_some(n + 1));
         let sent = taken.is_ok() && {
             let sent = self.orders.try_send(Order::Run(Box::new(job), Instant::now())).is_ok();
             if !sent {
@@ -213,16 +212,18 @@ fn run(source: Source, desk: Desk, ready: &SyncSender<anyhow::Result<Ready>>) {
             .map_err(anyhow::Error::from)
             .and_then(|model| desk.serve(model, &scripted_template(), &PivotStrings::default(), ready)),
         Source::Gguf { path, adapter, template, pivots, context, gpu_layers } => {
-            Llama::load(&path, adapter.as_deref(), gpu_layers).map_err(anyhow::Error::from).and_then(|mut llama| {
-                let template = template.or_else(|| llama.chat_template()).ok_or_else(|| {
-                    anyhow::anyhow!(
-                        "{} names no chat format that is known; hint: import it and write one into its \
+            Llama::load(&path, adapter.as_deref(), gpu_layers).map_err(anyhow::Error::from).and_then(
+                |mut llama| {
+                    let template = template.or_else(|| llama.chat_template()).ok_or_else(|| {
+                        anyhow::anyhow!(
+                            "{} names no chat format that is known; hint: import it and write one into its \
                          manifest, under [chat]",
-                        path.display()
-                    )
-                })?;
-                desk.serve(llama.session(context)?, &template, &pivots, ready)
-            })
+                            path.display()
+                        )
+                    })?;
+                    desk.serve(llama.session(context)?, &template, &pivots, ready)
+                },
+            )
         }
     };
     if let Err(error) = told {
@@ -255,6 +256,7 @@ impl Desk {
             if !self.take_orders(&mut scheduler) {
                 return Ok(());
             }
+            self.expire_waiting();
             while scheduler.has_room()
                 && let Some((job, since)) = self.waiting.pop_front()
             {
@@ -262,7 +264,10 @@ impl Desk {
             }
             if !scheduler.is_idle() {
                 let began = self.began;
-                scheduler.tick(|| millis(began.elapsed()), |key, event| tell(&self.in_hand, &mut self.sink, key, event));
+                scheduler.tick(
+                    || millis(began.elapsed()),
+                    |key, event| tell(&self.in_hand, &mut self.sink, key, event),
+                );
             }
             self.beat.fetch_add(1, Ordering::AcqRel);
         }
@@ -317,7 +322,8 @@ impl Desk {
             Ok(prompt) => prompt,
             Err(error) => return self.end(key, Reason::Malformed, Some(error.to_string())),
         };
-        let setup = Setup { policy, guard, task: request.task, prompt, refusal, grammar: Arc::clone(grammar) };
+        let setup =
+            Setup { policy, guard, task: request.task, prompt, refusal, grammar: Arc::clone(grammar) };
         // The deadline runs from the moment the job was taken, waiting included.
         let taken = millis(since.saturating_duration_since(self.began));
         match scheduler.admit(key, setup, taken) {
@@ -326,6 +332,19 @@ impl Desk {
                 self.end(key, Reason::PromptTooLong, Some(error.to_string()));
             }
             Err(error) => self.end(key, Reason::Busy, Some(error.to_string())),
+        }
+    }
+
+    /// Ends waiting jobs whose deadline has passed: nobody waits for a slot to hear that.
+    fn expire_waiting(&mut self) {
+        let late = |(job, since): &(Box<Job>, Instant)| {
+            let deadline = job.request.deadline_ms.unwrap_or(u32::MAX).min(job.policy.deadline_ms);
+            since.elapsed() >= Duration::from_millis(u64::from(deadline))
+        };
+        while let Some(at) = self.waiting.iter().position(late) {
+            if let Some((job, _)) = self.waiting.remove(at) {
+                self.end(job.key, Reason::Deadline, None);
+            }
         }
     }
 

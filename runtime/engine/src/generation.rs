@@ -290,7 +290,9 @@ impl Generation {
 
     /// Whether the model is to word the refusal itself.
     fn words_own_refusal(&self) -> bool {
-        self.policy.refusal == RefusalKind::Model && self.policy.mode == Mode::Enforce && self.task == Task::Ask
+        self.policy.refusal == RefusalKind::Model
+            && self.policy.mode == Mode::Enforce
+            && self.task == Task::Ask
     }
 
     /// The answer came to its end and every segment of it passed.

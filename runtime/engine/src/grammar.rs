@@ -70,7 +70,8 @@ impl Grammar {
         };
         let strings = [&pivots.safe, &pivots.unsafe_, &pivots.rethink];
         let lines = strings.map(|s| tokens(&format!("{s}\n")));
-        let shared = (0..).take_while(|&i| lines.iter().all(|l| l.get(i).is_some_and(|t| lines[0].get(i) == Some(t))));
+        let shared =
+            (0..).take_while(|&i| lines.iter().all(|l| l.get(i).is_some_and(|t| lines[0].get(i) == Some(t))));
         let n = shared.count();
         let first = lines.each_ref().map(|l| l.get(n).copied());
         match first {

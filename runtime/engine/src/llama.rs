@@ -67,7 +67,9 @@ pub enum LoadError {
         reason: String,
     },
     /// The adapter cannot be loaded on this model.
-    #[error("cannot load the adapter {path}: {reason}; hint: an adapter fits only the base model it was trained on")]
+    #[error(
+        "cannot load the adapter {path}: {reason}; hint: an adapter fits only the base model it was trained on"
+    )]
     Adapter {
         /// The file.
         path: PathBuf,
@@ -267,9 +269,7 @@ impl Model for Session<'_> {
 
     fn fork(&mut self, from: Seq, to: Seq) -> Result<(), DecodeError> {
         let (from, to) = (self.check(from)?, self.check(to)?);
-        self.context
-            .copy_kv_cache_seq(from, to, None, None)
-            .map_err(|e| DecodeError::Failed(e.to_string()))
+        self.context.copy_kv_cache_seq(from, to, None, None).map_err(|e| DecodeError::Failed(e.to_string()))
     }
 
     fn trim(&mut self, seq: Seq, from: u32) -> Result<(), DecodeError> {
@@ -334,8 +334,8 @@ impl FileInfo {
             (gguf.kv_type(i) == ggml_sys::GGUF_TYPE_UINT32).then(|| gguf.val_u32(i))
         };
         let n_head = number("attention.head_count")?;
-        let head_dim = number("attention.key_length")
-            .or_else(|| number("embedding_length")?.checked_div(n_head))?;
+        let head_dim =
+            number("attention.key_length").or_else(|| number("embedding_length")?.checked_div(n_head))?;
         Some(Self {
             n_layer: number("block_count")?,
             n_head_kv: number("attention.head_count_kv").unwrap_or(n_head),

@@ -92,7 +92,12 @@ impl Scripted {
     /// # Errors
     /// [`ScriptError`] names the line.
     pub fn parse(script: &str, n_slots: u32) -> Result<Self, ScriptError> {
-        Ok(Self { script: toml::from_str(script)?, n_seq: n_slots * 2, plays: HashMap::new(), rows: Vec::new() })
+        Ok(Self {
+            script: toml::from_str(script)?,
+            n_seq: n_slots * 2,
+            plays: HashMap::new(),
+            rows: Vec::new(),
+        })
     }
 
     fn play(&mut self, main: u32) -> &mut Play {

@@ -43,6 +43,13 @@ fn budgets(config: &Config) -> Vec<Broken> {
         let hint = "raise it, or lower policy.max_steps, policy.max_step_tokens or policy.max_answer_tokens";
         add("model.n_ctx", reason, hint);
     }
+    // Room for the messages of every request in hand: each step, answer, verdicts, audit, reply and some slack.
+    let rows_each = u32::from(policy.max_steps) + u32::from(policy.second_looks) + 8;
+    let in_hand = u32::from(config.service.queue) + u32::from(model.parallel) + 1;
+    if config.service.outbox_max < rows_each.saturating_mul(in_hand) {
+        let reason = format!("too few for {in_hand} requests with up to {rows_each} messages each");
+        add("service.outbox_max", reason, "raise it, or lower service.queue");
+    }
     if config.service.max_prompt_bytes >= config.mqtt.max_packet {
         let reason = format!("does not fit in mqtt.max_packet = {}", config.mqtt.max_packet);
         add("service.max_prompt_bytes", reason, "lower it, or raise mqtt.max_packet");

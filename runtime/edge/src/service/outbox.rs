@@ -4,7 +4,7 @@
 //! acknowledged only behind its last row.
 
 use super::Service;
-use crate::mqtt::link::{self, AckToken, LinkEvent, Publication, PublishId, Qos};
+use crate::mqtt::link::{AckToken, LinkEvent, Publication, PublishError, PublishId, Qos};
 use crate::output;
 use crate::store::OutboxKey;
 use crate::wire::State;
@@ -12,9 +12,17 @@ use crate::wire::State;
 /// Publish ids at and above this are not outbox rows: status and info, which the next connection sends anew.
 pub(super) const OWN_IDS: u64 = 1 << 62;
 
+/// Reason codes of MQTT 5 that the same message would meet again: not authorised, topic name invalid, packet too large,
+/// payload format invalid, retain not supported.
+const FOR_GOOD: [u8; 5] = [0x87, 0x90, 0x95, 0x99, 0x9a];
+
 impl Service<'_> {
     /// Acknowledges requests when the last of `rows` is delivered.
-    pub(super) fn ack_after(&mut self, rows: std::ops::Range<OutboxKey>, acks: Vec<AckToken>) -> anyhow::Result<()> {
+    pub(super) fn ack_after(
+        &mut self,
+        rows: std::ops::Range<OutboxKey>,
+        acks: Vec<AckToken>,
+    ) -> anyhow::Result<()> {
         match last_of(&rows) {
             Some(last) => self.state.acks.entry(last).or_default().extend(acks),
             None => acks.into_iter().for_each(|ack| {
@@ -26,28 +34,30 @@ impl Service<'_> {
 
     /// Publishes the oldest row, if the broker has the one before.
     pub(super) fn send_next(&mut self) -> anyhow::Result<()> {
-        if !self.state.up || self.state.in_flight.is_some() {
-            return Ok(());
-        }
-        let Some((key, out)) = self.store.next(None)? else { return Ok(()) };
-        let publication = Publication {
-            topic: out.topic,
-            payload: out.payload,
-            qos: Qos::AtLeastOnce,
-            retain: out.retain,
-            expiry_s: out.expiry_s,
-            correlation: out.correlation,
-        };
-        match self.link.publish(PublishId(key), publication) {
-            Ok(()) => self.state.in_flight = Some(key),
-            // The next connection, or the next report, tries again.
-            Err(link::PublishError::Down | link::PublishError::Full(_)) => {}
-            Err(error) => {
-                // This message can never go out: the rest must not wait behind it.
-                output::warn(format!("a message was given up: {error}"));
-                self.state.counts.refused += 1;
-                self.settle(key)?;
-                return self.send_next();
+        while self.state.up && self.state.in_flight.is_none() {
+            let Some((key, out)) = self.store.next(None)? else { return Ok(()) };
+            let publication = Publication {
+                topic: out.topic,
+                payload: out.payload,
+                qos: Qos::AtLeastOnce,
+                retain: out.retain,
+                expiry_s: out.expiry_s,
+                correlation: out.correlation,
+            };
+            match self.link.publish(PublishId(key), publication) {
+                Ok(()) => self.state.in_flight = Some(key),
+                Err(
+                    error @ (PublishError::TooLarge { .. }
+                    | PublishError::Topic(_)
+                    | PublishError::Correlation(_)),
+                ) => {
+                    // This message can never go out: the rest must not wait behind it.
+                    output::warn(format!("a message was given up: {error}"));
+                    self.state.counts.refused += 1;
+                    self.settle(key)?;
+                }
+                // The next connection, report or heartbeat tries again.
+                Err(_) => return Ok(()),
             }
         }
         Ok(())
@@ -85,7 +95,10 @@ impl Service<'_> {
                 if std::mem::take(&mut self.state.up) {
                     output::warn(format!("connection lost: {reason}"));
                 } else {
-                    output::note(format!("no connection: {reason}; next try in {:.1} s", retry_in.as_secs_f64()));
+                    output::note(format!(
+                        "no connection: {reason}; next try in {:.1} s",
+                        retry_in.as_secs_f64()
+                    ));
                 }
                 self.state.in_flight = None;
                 // The broker delivers them again.
@@ -95,9 +108,18 @@ impl Service<'_> {
             LinkEvent::Message(message) => self.on_message(message),
             LinkEvent::Delivered(PublishId(id)) => self.on_delivery(id),
             LinkEvent::Refused { id: PublishId(id), code } => {
-                output::warn(format!("the broker refused a message (reason code {code}); it is given up"));
                 self.state.counts.refused += 1;
-                self.on_delivery(id)
+                if FOR_GOOD.contains(&code) {
+                    output::warn(format!(
+                        "the broker refused a message (reason code {code}); it is given up"
+                    ));
+                    self.on_delivery(id)
+                } else {
+                    // Its quota, say: the row stays, and the next heartbeat tries again.
+                    output::warn(format!("the broker does not take a message now (reason code {code})"));
+                    self.state.in_flight.take_if(|key| *key == id);
+                    Ok(())
+                }
             }
             LinkEvent::SubscriptionRefused { filter, code } => {
                 output::warn(format!("the broker refused the subscription {filter} (reason code {code})"));

@@ -11,6 +11,7 @@ use r2d_core::id::Id;
 use r2d_core::record::{Record, ReplyTo};
 use r2d_core::request::Task;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// The messages about `record`, in the order in which they are to go out; the audit log has it at `link`, if it was
 /// recorded at all.
@@ -21,7 +22,8 @@ pub(crate) fn of_record(who: &Identity, record: &Record, link: Option<Link>) -> 
     let mut out = Vec::with_capacity(record.trace.steps.len() + 5);
     if link.is_some() {
         for step in &record.trace.steps {
-            let message = StepMessage { head: Head::of_record("r2d.step/1", record, seq), step: step.clone() };
+            let message =
+                StepMessage { head: Head::of_record("r2d.step/1", record, seq), step: step.clone() };
             out.push(message_to(who, OutTopic::Step(id), &message));
         }
     }
@@ -48,6 +50,10 @@ pub(crate) fn of_record(who: &Identity, record: &Record, link: Option<Link>) -> 
 /// What is kept of an answered request, for those who ask again with the same id.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Kept {
+    /// What was asked: see [`asked`].
+    pub(crate) asked: String,
+    /// Where the answer went besides the device's own topics.
+    pub(crate) reply_to: Option<ReplyTo>,
     /// The answer; none for a check.
     answer: Option<Final>,
     verdict: VerdictMessage,
@@ -57,6 +63,8 @@ impl Kept {
     /// What to keep of `record`.
     pub(crate) fn of(who: &Identity, record: &Record, link: Link) -> Self {
         Self {
+            asked: asked(record.task, &record.prompt),
+            reply_to: record.reply_to.clone(),
             answer: (record.task == Task::Ask).then(|| Final::of(record, link.seq)),
             verdict: VerdictMessage::of(record, link.seq, Some(link.hash.to_string()), who.valid),
         }
@@ -97,6 +105,18 @@ fn message_to(who: &Identity, topic: OutTopic<'_>, message: &impl Serialize) -> 
 /// `message` as JSON; these types always have one.
 pub(crate) fn json(message: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(message).unwrap_or_default()
+}
+
+/// What tells two requests with one id apart: the hash of task and words.
+pub(crate) fn asked(task: Task, prompt: &str) -> String {
+    digest(&[if task == Task::Ask { b"ask\n" } else { b"check\n" }, prompt.as_bytes()])
+}
+
+/// SHA-256 of `parts` one after the other, in hexadecimal digits.
+pub(crate) fn digest(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    parts.iter().for_each(|part| hash.update(part));
+    to_hex(&hash.finalize())
 }
 
 /// Bytes as hexadecimal digits.

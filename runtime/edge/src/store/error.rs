@@ -18,7 +18,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The file is not a store, or not as it was written.
-    #[error("store {} is damaged: {what}\nhint: it may be deleted while the service is stopped, and will be built again from the audit log; verdicts that have not expired may then be published a second time", path.display())]
+    #[error("store {} is damaged: {what}\nhint: it may be deleted while the service is stopped, and a new one begins behind the last audit record; messages it still held are not sent then", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
