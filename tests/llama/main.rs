@@ -17,7 +17,7 @@ use r2d_engine::{Event, Outcome, Scheduler};
 use r2d_tests::process::{edge, output, skip, text};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 const SYSTEM: &str = "You are a careful assistant.";
 
@@ -28,6 +28,12 @@ fn model_path() -> Option<PathBuf> {
         skip("the default model is not in R2D_HOME; hint: scripts/test.sh fetches it");
     }
     path
+}
+
+/// One test at a time: two that decode slow each other down many times over.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn template() -> ChatTemplate {
@@ -77,6 +83,7 @@ fn outcome(events: &[Event]) -> &Outcome {
 /// end of a turn, no pivot, no end of reasoning.
 #[test]
 fn no_text_becomes_a_pivot_or_a_control_token() {
+    let _alone = alone();
     let Some(scheduler) = scheduler() else { return };
     let scheduler = scheduler.lock().unwrap();
     let model = scheduler.model();
@@ -149,8 +156,9 @@ fn no_text_becomes_a_pivot_or_a_control_token() {
 
 #[test]
 fn a_real_request_ends_with_a_verdict_and_every_reading_adds_up() {
+    let _alone = alone();
     let Some(scheduler) = scheduler() else { return };
-    let mut scheduler = scheduler.lock().unwrap();
+    let mut scheduler = scheduler.lock().unwrap_or_else(PoisonError::into_inner);
     // Thresholds so low that this untrained model gets through to an answer.
     let lenient = Policy {
         unsafe_at: 1.0,
@@ -180,8 +188,9 @@ fn a_real_request_ends_with_a_verdict_and_every_reading_adds_up() {
 
 #[test]
 fn every_rethink_rolls_back_and_the_looks_run_out() {
+    let _alone = alone();
     let Some(scheduler) = scheduler() else { return };
-    let mut scheduler = scheduler.lock().unwrap();
+    let mut scheduler = scheduler.lock().unwrap_or_else(PoisonError::into_inner);
     let policy = Policy {
         on_rethink: OnRethink::Rollback,
         unsafe_at: 1.0,
@@ -198,8 +207,9 @@ fn every_rethink_rolls_back_and_the_looks_run_out() {
 
 #[test]
 fn a_deadline_ends_a_request_while_its_prompt_is_being_read() {
+    let _alone = alone();
     let Some(scheduler) = scheduler() else { return };
-    let mut scheduler = scheduler.lock().unwrap();
+    let mut scheduler = scheduler.lock().unwrap_or_else(PoisonError::into_inner);
     let policy = Policy { deadline_ms: 1, ..Policy::default() };
     let (events, n_ticks) = run(&mut scheduler, &"a long story ".repeat(200), policy, Task::Check);
     assert_eq!(outcome(&events).verdict.reason, Reason::Deadline);
@@ -221,6 +231,7 @@ fn ask_with(home: &Path, model: &Path, more: &[&str]) -> (Option<i32>, Vec<Value
 
 #[test]
 fn ask_prints_events_and_ends_with_a_verdict() {
+    let _alone = alone();
     let Some(model) = model_path() else { return };
     let home = tempfile::tempdir().unwrap();
     let (code, events, stderr) = ask_with(home.path(), &model, &[]);
@@ -258,6 +269,7 @@ fn find(bytes: &[u8], needle: &[u8]) -> usize {
 
 #[test]
 fn a_damaged_file_is_refused_with_a_reason_and_no_crash() {
+    let _alone = alone();
     let Some(model) = model_path() else { return };
     let home = tempfile::tempdir().unwrap();
     let refused = |file: &Path, what: &str| {
@@ -312,6 +324,7 @@ fn a_damaged_file_is_refused_with_a_reason_and_no_crash() {
 
 #[test]
 fn doctor_and_bench_tell_of_this_machine() {
+    let _alone = alone();
     let Some(model) = model_path() else { return };
     let home = tempfile::tempdir().unwrap();
     let set = format!("model.name={}", model.display());

@@ -1,7 +1,6 @@
 //! What the tests share: running a scripted request, comparing with stored results, starting real processes.
 //!
 //! Nothing here judges: each test says itself what it expects.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 pub mod golden;
 pub mod process;

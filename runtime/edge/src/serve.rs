@@ -116,10 +116,10 @@ async fn serve(loading: &Loading<'_>) -> anyhow::Result<()> {
     let farewell = service.farewell();
     service.link.close(Some(farewell), FAREWELL).await;
     service.store.flush()?;
-    if let Some(broker) = broker {
-        if let Err(error) = broker.stop(BROKER_STOP).await {
-            output::warn(error.to_string());
-        }
+    if let Some(broker) = broker
+        && let Err(error) = broker.stop(BROKER_STOP).await
+    {
+        output::warn(error.to_string());
     }
     served
 }

@@ -2,8 +2,8 @@
 //!
 //! It knows no model, no clock and no I/O: the scheduler decodes what [`Generation::feed`] hands out, gives the
 //! logits to [`Generation::take`] and the time to every call. What may leave is decided here and only here; the
-//! judging itself is [`r2d_core::policy`]. The answer's half of the machine is in [`answer`], the reasoning's in
-//! [`reason`].
+//! judging itself is [`r2d_core::policy`]. The answer's half of the machine is in `answer`, the reasoning's in
+//! `reason`.
 //!
 //! Invariants: while a generation is not done, its queue holds a token whose logits are awaited; the pivots in the
 //! context are those that this machine wrote behind readings it judged; [`Verdict::allow`] is made in one place.

@@ -37,9 +37,9 @@ impl Default for PivotStrings {
 )]
 pub struct PivotsDoNotDiverge {
     /// The strings.
-    pub pivots: [String; 3],
+    pub pivots: Box<[String]>,
     /// Their tokens.
-    pub tokens: [Vec<i32>; 3],
+    pub tokens: Box<[Vec<i32>]>,
 }
 
 /// Tokens of the runtime's own marks.
@@ -83,8 +83,8 @@ impl Grammar {
                 end_think: tokens("</think>\n"),
             }),
             _ => Err(PivotsDoNotDiverge {
-                pivots: strings.map(Clone::clone),
-                tokens: lines.map(|l| l.iter().map(|t| t.0).collect()),
+                pivots: strings.into_iter().cloned().collect(),
+                tokens: lines.iter().map(|l| l.iter().map(|t| t.0).collect()).collect(),
             }),
         }
     }
