@@ -14,7 +14,7 @@ pub fn check_clock(now: SystemTime) -> Check {
     const NAME: &str = "clock";
     let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     if since_1970 >= EARLIEST {
-        return Check::ok(NAME, format!("{} s since 1970", since_1970.as_secs()));
+        return Check::ok(NAME, crate::wire::timestamp(now));
     }
     let detail = format!("{} s since 1970 is before 2025", since_1970.as_secs());
     Check::warn(NAME, detail, "verdicts carry times: set the clock or run a time service (NTP, PTP)")

@@ -46,6 +46,9 @@ impl Default for Draft {
     }
 }
 
+/// Kinds of blank tokens that are passed over before a step's first word.
+const MAX_BLANKS: usize = 8;
+
 /// What a pivot means for the way on.
 enum Way {
     /// Reasoning may close.
@@ -136,8 +139,7 @@ impl Generation {
     }
 
     pub(super) fn on_step_logits(&mut self, logits: &[f32], model: &impl Model, now_ms: u64) {
-        let barred: &[Token] = if self.step.n_tokens == 0 { &self.step.barred } else { &[] };
-        let Some(token) = argmax(logits, barred) else {
+        let Some(token) = self.sample_step(logits, model) else {
             return self.stop(Reason::DecodeFailed, Some("the logits are no numbers".into()), now_ms);
         };
         if self.step.n_tokens == 0 {
@@ -173,6 +175,27 @@ impl Generation {
         } else {
             self.push_main(token, Some(Purpose::Sample));
         }
+    }
+
+    /// The likeliest next token of the step. A step begins with words: blank tokens before them are passed over, and
+    /// first tokens of its earlier versions are barred.
+    fn sample_step(&mut self, logits: &[f32], model: &impl Model) -> Option<Token> {
+        if self.step.n_tokens > 0 {
+            return argmax(logits, &[]);
+        }
+        let n_earlier = self.step.barred.len();
+        let token = loop {
+            let token = argmax(logits, &self.step.barred)?;
+            let mut piece = Vec::new();
+            model.piece(token, &mut piece);
+            let blank = piece.contains(&b'\n') && piece.trim_ascii().is_empty();
+            if !blank || self.step.barred.len() >= n_earlier + MAX_BLANKS {
+                break token;
+            }
+            self.step.barred.push(token);
+        };
+        self.step.barred.truncate(n_earlier);
+        Some(token)
     }
 
     /// The model begins the end of reasoning. What it has written of the mark is taken back (nothing, where the
