@@ -43,7 +43,8 @@ fn without_any_source_every_value_is_the_default() {
     let loaded = Config::load(&Sources::default()).unwrap();
     assert_eq!(loaded.config, Config::default());
     assert!(loaded.keys().all(|shown| shown.origin == Origin::Default));
-    assert_eq!(loaded.config.policy.segment_max_tokens, 48);
+    // The core has the defaults too; a policy is the same wherever it comes from.
+    assert_eq!(loaded.config.policy.rules(), r2d_core::policy::Policy::default());
     assert_eq!(loaded.config.mqtt.listen, "127.0.0.1:1883");
 }
 
@@ -330,11 +331,15 @@ fn the_embedded_broker_listens_on_this_machine_only() {
 
 #[test]
 fn keys_that_contradict_each_other_are_refused() {
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 9] = [
+        (
+            &["service.outbox_max=100"],
+            "service.outbox_max = 100: too few for 18 requests with up to 16 messages each",
+        ),
         (&["model.n_batch=4096"], "model.n_batch = 4096: more than model.n_ctx = 2048"),
         (
             &["policy.segment_max_tokens=8"],
-            "policy.segment_max_tokens = 8: less than policy.segment_min_tokens = 16",
+            "policy.segment_max_tokens = 8: less than policy.segment_min_tokens = 24",
         ),
         (
             &["model.n_ctx=640"],
