@@ -295,5 +295,9 @@ fn every_command_has_help_and_completions_come_out() {
     }
     let out = output(edge(home.path()).args(["completions", "bash"]));
     assert!(text(&out.stdout).contains("r2d-edge"));
-    assert_eq!(output(edge(home.path()).arg("nonsense")).status.code(), Some(2));
+    for wrong in [&["nonsense"][..], &["ask", " "], &["ask", "x", "--model", "nobody"], &["audit", "verify"]]
+    {
+        let out = output(edge(home.path()).args(wrong));
+        assert_eq!(out.status.code(), Some(2), "{wrong:?}: {}", text(&out.stderr));
+    }
 }

@@ -91,5 +91,8 @@ fn read_prompt(given: &str, max: usize) -> anyhow::Result<String> {
         let hint = "hint: shorten it, or raise service.max_prompt_bytes";
         return Err(crate::exit::UsageError(format!("the prompt is longer than {max} bytes; {hint}")).into());
     }
+    if text.trim().is_empty() {
+        return Err(crate::exit::UsageError("the prompt is empty".to_owned()).into());
+    }
     Ok(text)
 }
