@@ -41,6 +41,7 @@ fn each_transcript_gives_its_stored_events() {
             task: if flag("check") { Task::Check } else { Task::Ask },
             guard: if flag("unguarded") { Guard::Off } else { Guard::On },
             cancel_at: table.get("cancel_at").and_then(toml::Value::as_integer).map(|t| t as u64),
+            given: table.get("given").and_then(toml::Value::as_str),
             ..Run::new(&script)
         };
         let events = run.events();

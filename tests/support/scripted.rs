@@ -6,6 +6,7 @@ use r2d_core::untrusted::Untrusted;
 use r2d_core::verdict::Reason;
 use r2d_engine::generation::{Guard, Setup};
 use r2d_engine::grammar::{Grammar, PivotStrings};
+use r2d_engine::model::{Model, Trust};
 use r2d_engine::prompt::ChatTemplate;
 use r2d_engine::scripted::Scripted;
 use r2d_engine::{Event, Outcome, Scheduler};
@@ -28,6 +29,8 @@ pub struct Run<'a> {
     pub task: Task,
     pub guard: Guard,
     pub prompt: &'a str,
+    /// An answer to judge instead of the model's own.
+    pub given: Option<&'a str>,
     /// Milliseconds that each decode takes.
     pub decode_ms: u64,
     /// Cancel when the clock has reached this.
@@ -42,6 +45,7 @@ impl<'a> Run<'a> {
             task: Task::Ask,
             guard: Guard::On,
             prompt: "a question",
+            given: None,
             decode_ms: 1,
             cancel_at: None,
         }
@@ -52,12 +56,18 @@ impl<'a> Run<'a> {
         let model = Scripted::parse(self.script, 1).unwrap();
         let grammar = Arc::new(Grammar::look_up(&model, &PivotStrings::default()).unwrap());
         let prompt = template().prompt(&model, "", &Untrusted::new(self.prompt)).unwrap();
+        let given = self.given.map(|answer| {
+            let mut tokens = Vec::new();
+            model.tokenize(answer, Trust::Outside, &mut tokens);
+            tokens
+        });
         let mut scheduler = Scheduler::new(model);
         let setup = Setup {
             policy: self.policy,
             guard: self.guard,
             task: self.task,
             prompt,
+            given,
             refusal: "No.".into(),
             grammar,
         };

@@ -4,15 +4,15 @@
 //! depend on the machine's mood. Only medians are told. Not a test: nothing here passes or fails.
 
 use crate::weights::{self, Loading};
-use crate::worker::Source;
-use anyhow::{Context, bail};
+use crate::source::{Source, Use};
+use anyhow::bail;
 use r2d_core::policy::{Mode, Policy};
 use r2d_core::request::Task;
 use r2d_core::untrusted::Untrusted;
 use r2d_core::verdict::Reason;
 use r2d_engine::generation::Setup;
-use r2d_engine::grammar::Grammar;
-use r2d_engine::llama::{Llama, cpu_features};
+use r2d_engine::intake::Intake;
+use r2d_engine::llama::cpu_features;
 use r2d_engine::model::{BatchToken, DecodeError, Model, Seq, Seqs, Token, Trust, argmax};
 use r2d_engine::{Event, Guard, Scheduler};
 use serde::Serialize;
@@ -146,61 +146,35 @@ struct Plain {
 pub(crate) fn run(
     loading: &Loading<'_>,
     rounds: usize,
-    mut tell: impl FnMut(usize),
+    tell: impl FnMut(usize),
 ) -> anyhow::Result<Report> {
     let weights = weights::open(loading)?;
-    let options = weights.options(loading.config);
-    let Source::Gguf { path, adapter, template, pivots, context, gpu_layers } = options.source else {
+    let Source::Gguf { path, context, .. } = &weights.source else {
         bail!("a scripted model costs nothing; hint: bench a GGUF model");
     };
-    let began = Instant::now();
-    let mut llama = Llama::load(&path, adapter.as_deref(), gpu_layers)?;
-    let template =
-        template.or_else(|| llama.chat_template()).context("the model names no known chat format")?;
-    let session = llama.session(context)?;
-    let load = began.elapsed();
-    let grammar = Arc::new(Grammar::look_up(&session, &pivots)?);
-    let prompt = template.prompt(&session, &options.system, &Untrusted::new(PROMPT))?;
+    let need = weights::memory_need(path, loading.config)?;
     // A shadow run goes through to its end whatever this model's verdicts are worth.
     let policy = Policy { mode: Mode::Shadow, ..loading.config.policy.rules() };
-    let mut scheduler = Scheduler::new(Noted { model: session, tokens: Vec::new() });
-    let (mut guarded, mut plain) = (Vec::new(), Vec::new());
-    // The first round warms caches and does not count.
-    for round in 0..=rounds {
-        tell(round);
-        let setup = Setup {
-            policy,
-            guard: Guard::On,
-            task: Task::Ask,
-            prompt: prompt.clone(),
-            refusal: String::new(),
-            grammar: Arc::clone(&grammar),
-        };
-        let g = guarded_run(&mut scheduler, setup)?;
-        let p = plain_run(&mut scheduler.model_mut().model, &g.tokens, prompt.len())?;
-        if round > 0 {
-            guarded.push(g);
-            plain.push(p);
-        }
-    }
-    let n_generated = guarded[0].tokens.len().saturating_sub(prompt.len());
+    let measuring = Measuring { rounds, tell, policy, began: Instant::now() };
+    let Measured { load, n_prompt, guarded, plain } =
+        weights.source.clone().open(loading.config.model.system.clone(), measuring)?;
+    let n_generated = guarded[0].tokens.len().saturating_sub(n_prompt);
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
     let prompt_ms = median(plain.iter().map(|p| ms(p.prompt)));
     let generation_ms = median(plain.iter().map(|p| ms(p.generation)));
     let verdict_ms = median(guarded.iter().map(|g| ms(g.total)));
     let ratios = guarded.iter().zip(&plain).map(|(g, p)| (ms(g.total) - ms(p.prompt)) / ms(p.generation));
-    let need = weights::memory_need(&path, loading.config)?;
     Ok(Report {
         schema: "r2d.bench/1",
+        threads: context.n_threads,
         model: weights.name,
         model_sha256: weights.sha256,
         adapter_sha256: weights.adapter_sha256,
-        threads: context.n_threads,
         cpu_features: cpu_features(),
         rounds,
         load_ms: ms(load),
-        prompt_tokens_per_s: prompt.len() as f64 / prompt_ms * 1e3,
-        n_prompt: prompt.len(),
+        prompt_tokens_per_s: n_prompt as f64 / prompt_ms * 1e3,
+        n_prompt,
         generation_tokens_per_s: n_generated as f64 / generation_ms * 1e3,
         n_generated,
         first_token_ms: prompt_ms,
@@ -210,6 +184,53 @@ pub(crate) fn run(
         peak_rss_bytes: peak_rss(),
         model_and_kv_bytes: need.model + need.kv,
     })
+}
+
+/// The measurement, waiting for its model.
+struct Measuring<T> {
+    rounds: usize,
+    tell: T,
+    policy: Policy,
+    began: Instant,
+}
+
+/// What the rounds took.
+struct Measured {
+    load: Duration,
+    n_prompt: usize,
+    guarded: Vec<Guarded>,
+    plain: Vec<Plain>,
+}
+
+impl<T: FnMut(usize)> Use for Measuring<T> {
+    type Output = Measured;
+
+    fn with<M: Model>(mut self, model: M, intake: Intake) -> anyhow::Result<Measured> {
+        let load = self.began.elapsed();
+        let prompt = intake.template.prompt(&model, &intake.system, &Untrusted::new(PROMPT))?;
+        let mut scheduler = Scheduler::new(Noted { model, tokens: Vec::new() });
+        let (mut guarded, mut plain) = (Vec::new(), Vec::new());
+        // The first round warms caches and does not count.
+        for round in 0..=self.rounds {
+            (self.tell)(round);
+            let setup = Setup {
+                policy: self.policy,
+                guard: Guard::On,
+                task: Task::Ask,
+                prompt: prompt.clone(),
+                given: None,
+                refusal: String::new(),
+                grammar: Arc::clone(&intake.grammar),
+            };
+            let g = guarded_run(&mut scheduler, setup)?;
+            let p = plain_run(&mut scheduler.model_mut().model, &g.tokens, prompt.len())?;
+            if round > 0 {
+                guarded.push(g);
+                plain.push(p);
+            }
+        }
+        Ok(Measured { load, n_prompt: prompt.len(), guarded, plain })
+    }
 }
 
 fn guarded_run<M: Model>(scheduler: &mut Scheduler<Noted<M>>, setup: Setup) -> anyhow::Result<Guarded> {

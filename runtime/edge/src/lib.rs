@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod models;
 pub mod mqtt;
 pub mod output;
+pub mod source;
 pub mod store;
 pub mod wire;
 pub mod worker;

@@ -6,7 +6,8 @@
 use crate::config::Config;
 use crate::doctor::{self, Level};
 use crate::models::{Digest, Models, digest_of};
-use crate::worker::{Options, Source};
+use crate::source::Source;
+use crate::worker::Options;
 use anyhow::{Context, bail};
 use r2d_core::record::Weights;
 use r2d_engine::llama::{ContextOptions, FileInfo};
@@ -31,7 +32,8 @@ pub(crate) struct Opened {
     pub(crate) sha256: String,
     /// SHA-256 of the adapter.
     pub(crate) adapter_sha256: Option<String>,
-    source: Source,
+    /// The model itself.
+    pub(crate) source: Source,
 }
 
 impl Opened {

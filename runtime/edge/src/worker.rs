@@ -4,21 +4,15 @@
 //! Invariant: every job that was taken ends with exactly one [`Event::Verdict`], unless the thread itself dies,
 //! which [`Worker::is_alive`] shows.
 
+use crate::source::{Source, Use};
 use r2d_core::policy::Policy;
-use r2d_core::record::Cost;
 use r2d_core::request::Request;
-use r2d_core::trace::Trace;
-use r2d_core::verdict::{Reason, Verdict};
-use r2d_engine::generation::{Guard, Setup};
-use r2d_engine::grammar::{Grammar, PivotStrings};
-use r2d_engine::llama::{ContextOptions, Llama};
+use r2d_core::verdict::Reason;
+use r2d_engine::generation::Guard;
+use r2d_engine::intake::{Ask, Intake, unstarted};
 use r2d_engine::model::Model;
-use r2d_engine::prompt::ChatTemplate;
-use r2d_engine::scheduler::AdmitError;
-use r2d_engine::scripted::Scripted;
 use r2d_engine::{Event, Outcome, Scheduler};
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
@@ -39,33 +33,6 @@ pub struct Job {
     pub policy: Policy,
     /// The site's refusal in the asker's language.
     pub refusal: String,
-}
-
-/// Which model to run.
-#[derive(Clone, Debug)]
-pub enum Source {
-    /// A verified GGUF file.
-    Gguf {
-        /// The file.
-        path: PathBuf,
-        /// A verified adapter.
-        adapter: Option<PathBuf>,
-        /// The chat format; none takes the one that the file names.
-        template: Option<ChatTemplate>,
-        /// The pivots' strings.
-        pivots: PivotStrings,
-        /// How the context is made.
-        context: ContextOptions,
-        /// Layers for a GPU.
-        gpu_layers: u32,
-    },
-    /// A script.
-    Scripted {
-        /// Its text.
-        script: String,
-        /// Requests side by side.
-        n_slots: u32,
-    },
 }
 
 /// What the worker runs with.
@@ -206,61 +173,42 @@ struct Desk {
     sink: Box<dyn FnMut(u64, Event) + Send>,
 }
 
-fn run(source: Source, desk: Desk, ready: &SyncSender<anyhow::Result<Ready>>) {
-    let told = match source {
-        Source::Scripted { script, n_slots } => Scripted::parse(&script, n_slots)
-            .map_err(anyhow::Error::from)
-            .and_then(|model| desk.serve(model, &scripted_template(), &PivotStrings::default(), ready)),
-        Source::Gguf { path, adapter, template, pivots, context, gpu_layers } => {
-            Llama::load(&path, adapter.as_deref(), gpu_layers).map_err(anyhow::Error::from).and_then(
-                |mut llama| {
-                    let template = template.or_else(|| llama.chat_template()).ok_or_else(|| {
-                        anyhow::anyhow!(
-                            "{} names no chat format that is known; hint: import it and write one into its \
-                         manifest, under [chat]",
-                            path.display()
-                        )
-                    })?;
-                    desk.serve(llama.session(context)?, &template, &pivots, ready)
-                },
-            )
-        }
-    };
-    if let Err(error) = told {
+fn run(source: Source, mut desk: Desk, ready: &SyncSender<anyhow::Result<Ready>>) {
+    let system = std::mem::take(&mut desk.system);
+    if let Err(error) = source.open(system, Serving { desk, ready }) {
         // Nobody waits any more when the fault came later: then the channel is closed and the thread's end tells.
         let _sent = ready.try_send(Err(error));
     }
 }
 
-/// Chat format of the scripted model.
-fn scripted_template() -> ChatTemplate {
-    ChatTemplate {
-        system: String::new(),
-        user: "<|user|>{text}<|end|>".into(),
-        assistant: "<|assistant|>".into(),
+/// The desk with its model.
+struct Serving<'a> {
+    desk: Desk,
+    ready: &'a SyncSender<anyhow::Result<Ready>>,
+}
+
+impl Use for Serving<'_> {
+    type Output = ();
+
+    fn with<M: Model>(self, model: M, intake: Intake) -> anyhow::Result<()> {
+        self.desk.serve(model, &intake, self.ready);
+        Ok(())
     }
 }
 
 impl Desk {
-    fn serve<M: Model>(
-        mut self,
-        model: M,
-        template: &ChatTemplate,
-        pivots: &PivotStrings,
-        ready: &SyncSender<anyhow::Result<Ready>>,
-    ) -> anyhow::Result<()> {
-        let grammar = Arc::new(Grammar::look_up(&model, pivots)?);
+    fn serve<M: Model>(mut self, model: M, intake: &Intake, ready: &SyncSender<anyhow::Result<Ready>>) {
         let mut scheduler = Scheduler::new(model);
         let _waited_for = ready.try_send(Ok(Ready { load: self.began.elapsed() }));
         loop {
             if !self.take_orders(&mut scheduler) {
-                return Ok(());
+                return;
             }
             self.expire_waiting();
             while scheduler.has_room()
                 && let Some((job, since)) = self.waiting.pop_front()
             {
-                self.begin(&mut scheduler, *job, since, template, &grammar);
+                self.begin(&mut scheduler, *job, since, intake);
             }
             if !scheduler.is_idle() {
                 let began = self.began;
@@ -298,7 +246,7 @@ impl Desk {
                     scheduler.stop(key, reason, self.now());
                     if let Some(at) = self.waiting.iter().position(|(job, _)| job.key == key) {
                         self.waiting.remove(at);
-                        self.end(key, reason, None);
+                        self.end(key, unstarted(reason, None));
                     }
                 }
             }
@@ -306,32 +254,17 @@ impl Desk {
     }
 
     /// Starts a job, or ends it at once when it cannot be one.
-    fn begin<M: Model>(
-        &mut self,
-        scheduler: &mut Scheduler<M>,
-        job: Job,
-        since: Instant,
-        template: &ChatTemplate,
-        grammar: &Arc<Grammar>,
-    ) {
+    fn begin<M: Model>(&mut self, scheduler: &mut Scheduler<M>, job: Job, since: Instant, intake: &Intake) {
         let Job { key, request, guard, mut policy, refusal } = job;
         if let Some(asked) = request.deadline_ms {
             policy.deadline_ms = policy.deadline_ms.min(asked);
         }
-        let prompt = match template.prompt(scheduler.model(), &self.system, &request.prompt) {
-            Ok(prompt) => prompt,
-            Err(error) => return self.end(key, Reason::Malformed, Some(error.to_string())),
-        };
-        let setup =
-            Setup { policy, guard, task: request.task, prompt, refusal, grammar: Arc::clone(grammar) };
+        let Request { prompt, task, .. } = request;
+        let ask = Ask { prompt, task, given: None, guard, policy, refusal };
         // The deadline runs from the moment the job was taken, waiting included.
         let taken = millis(since.saturating_duration_since(self.began));
-        match scheduler.admit(key, setup, taken) {
-            Ok(()) => {}
-            Err(error @ AdmitError::TooLong(_)) => {
-                self.end(key, Reason::PromptTooLong, Some(error.to_string()));
-            }
-            Err(error) => self.end(key, Reason::Busy, Some(error.to_string())),
+        if let Err(outcome) = intake.begin(scheduler, key, ask, taken) {
+            self.end(key, outcome);
         }
     }
 
@@ -343,21 +276,13 @@ impl Desk {
         };
         while let Some(at) = self.waiting.iter().position(late) {
             if let Some((job, _)) = self.waiting.remove(at) {
-                self.end(job.key, Reason::Deadline, None);
+                self.end(job.key, unstarted(Reason::Deadline, None));
             }
         }
     }
 
     /// Tells the verdict of a job that never reached the model.
-    fn end(&mut self, key: u64, reason: Reason, detail: Option<String>) {
-        let outcome = Outcome {
-            verdict: Verdict::undecided(reason),
-            detail,
-            answer: String::new(),
-            truncated: false,
-            cost: Cost::default(),
-            trace: Trace::default(),
-        };
+    fn end(&mut self, key: u64, outcome: Outcome) {
         tell(&self.in_hand, &mut self.sink, key, Event::Verdict(outcome));
     }
 

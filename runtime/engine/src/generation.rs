@@ -45,6 +45,9 @@ pub struct Setup {
     pub task: Task,
     /// The prompt, chat template included.
     pub prompt: Vec<Token>,
+    /// An answer that stands already and is only to be judged, segment by segment as if the model had written it; none
+    /// lets the model answer.
+    pub given: Option<Vec<Token>>,
     /// The site's refusal in the asker's language.
     pub refusal: String,
     /// The runtime's own marks in this vocabulary.
@@ -181,7 +184,7 @@ impl Generation {
             unresolved: false,
             step: reason::Draft::default(),
             n_steps: 0,
-            answer: answer::Draft::default(),
+            answer: answer::Draft::new(setup.given),
             trace: Trace::default(),
             first_text: None,
         };

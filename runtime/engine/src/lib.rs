@@ -9,6 +9,7 @@
 pub mod event;
 pub mod generation;
 pub mod grammar;
+pub mod intake;
 #[cfg(feature = "cpu")]
 pub mod llama;
 pub mod model;
@@ -18,4 +19,5 @@ pub mod scripted;
 
 pub use event::{Event, Outcome};
 pub use generation::{Generation, Guard};
+pub use intake::{Ask, Intake};
 pub use scheduler::Scheduler;

@@ -9,6 +9,7 @@ use crate::model::{Model, Token, argmax};
 use r2d_core::pivot::{Pivot, Reading, Unreadable};
 use r2d_core::policy::Mode;
 use r2d_core::verdict::{Reason, Verdict};
+use std::collections::VecDeque;
 
 use super::Guard;
 
@@ -22,6 +23,15 @@ pub(super) struct Draft {
     probe: Probe,
     /// The token behind a probed one, sampled in the same batch and used once the segment has passed.
     next: Option<Token>,
+    /// What is left of an answer that is only judged.
+    given: Option<VecDeque<Token>>,
+}
+
+impl Draft {
+    /// An answer for the model to write, or one that is `given`.
+    pub(super) fn new(given: Option<Vec<Token>>) -> Self {
+        Self { given: given.map(VecDeque::from), ..Self::default() }
+    }
 }
 
 /// Whether a reading of the held segment is under way.
@@ -40,6 +50,9 @@ const CLOSING_MASS: f32 = 0.5;
 
 impl Generation {
     pub(super) fn on_answer_logits(&mut self, logits: &[f32], model: &impl Model, now_ms: u64) {
+        if self.answer.given.is_some() {
+            return self.feed_given(model, now_ms);
+        }
         let Some(token) = argmax(logits, &[]) else {
             return self.stop(Reason::DecodeFailed, Some("the logits are no numbers".into()), now_ms);
         };
@@ -76,6 +89,29 @@ impl Generation {
                 }
             }
         }
+    }
+
+    /// Queues the next segment of a given answer, whole: its tokens are known, so they share their batches.
+    ///
+    /// The probe takes them along, since it forks before any of them is decoded.
+    fn feed_given(&mut self, model: &impl Model, now_ms: u64) {
+        let Some(mut given) = self.answer.given.take_if(|given| !given.is_empty()) else {
+            return self.end_answer(now_ms);
+        };
+        self.changes.push(MemoryChange::Fork);
+        self.answer.probe = Probe::Last;
+        while let Some(token) = given.pop_front() {
+            let (ends, full) = self.hold(token, model);
+            self.push_both(token, None);
+            if ends {
+                if !full && !given.is_empty() {
+                    self.answer.probe = Probe::Between;
+                }
+                break;
+            }
+        }
+        self.answer.given = Some(given);
+        self.push_probe_opening(Purpose::ReadSegment);
     }
 
     /// The model ended its turn.
@@ -174,7 +210,9 @@ impl Generation {
     }
 
     fn next_token(&mut self, model: &impl Model, now_ms: u64) {
-        if let Some(token) = self.answer.next.take() {
+        if self.answer.given.is_some() {
+            self.feed_given(model, now_ms);
+        } else if let Some(token) = self.answer.next.take() {
             self.on_answer_token(token, model, now_ms);
         }
     }
