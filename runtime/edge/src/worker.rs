@@ -264,7 +264,7 @@ impl Desk {
         // The deadline runs from the moment the job was taken, waiting included.
         let taken = millis(since.saturating_duration_since(self.began));
         if let Err(outcome) = intake.begin(scheduler, key, ask, taken) {
-            self.end(key, outcome);
+            self.end(key, *outcome);
         }
     }
 

@@ -56,13 +56,13 @@ impl Intake {
         key: u64,
         ask: Ask,
         now_ms: u64,
-    ) -> Result<(), Outcome> {
+    ) -> Result<(), Box<Outcome>> {
         let Ask { prompt, task, given, guard, policy, refusal } = ask;
         let model = scheduler.model();
         let prompt = self
             .template
             .prompt(model, &self.system, &prompt)
-            .map_err(|e| unstarted(Reason::Malformed, Some(e.to_string())))?;
+            .map_err(|e| Box::new(unstarted(Reason::Malformed, Some(e.to_string()))))?;
         let given = given.map(|answer| {
             let mut tokens = Vec::new();
             model.tokenize(&answer.neutral(), Trust::Outside, &mut tokens);
@@ -75,7 +75,7 @@ impl Intake {
                 AdmitError::TooLong(_) => Reason::PromptTooLong,
                 AdmitError::Full(_) => Reason::Busy,
             };
-            unstarted(reason, Some(error.to_string()))
+            Box::new(unstarted(reason, Some(error.to_string())))
         })
     }
 }
