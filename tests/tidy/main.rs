@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Every edge between the project's crates; any other is refused.
-const EDGES: [(&str, &str); 7] = [
+const EDGES: [(&str, &str); 11] = [
     ("r2d-engine", "r2d-core"),
+    ("r2d-eval", "r2d-core"),
+    ("r2d-eval", "r2d-engine"),
     ("r2d-edge", "r2d-core"),
     ("r2d-edge", "r2d-engine"),
+    ("r2d-edge", "r2d-eval"),
+    ("r2d-tests", "r2d-eval"),
     ("r2d-tests", "r2d-core"),
     ("r2d-tests", "r2d-engine"),
     ("r2d-tests", "r2d-edge"),

@@ -6,7 +6,7 @@
 use crate::config::{self, Config, Loaded, Platform, Sources};
 use crate::exit::{Exit, UsageError};
 use crate::weights::Loading;
-use crate::{ask, audit_command, bench, check_up, models_command, output, serve};
+use crate::{ask, audit_command, bench, check_up, eval_command, models_command, output, serve};
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -42,7 +42,7 @@ struct Global {
 
 /// Shorthands for keys that differ from run to run.
 #[derive(Debug, Default, Args)]
-struct ModelChoice {
+pub(crate) struct ModelChoice {
     /// Model: a name of `models list`, a .gguf file, or scripted:FILE  [key: model.name]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
@@ -104,6 +104,9 @@ enum Command {
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
         rounds: u8,
     },
+    /// Measure safety, over-refusal, usefulness and time
+    #[command(subcommand)]
+    Eval(eval_command::Command),
     /// Read and verify the audit log
     #[command(subcommand)]
     Audit(audit_command::Command),
@@ -156,6 +159,9 @@ impl Cli {
                 crate::weights::load_once(&file, adapter.as_deref()).map(|()| Exit::Done)
             }
             Command::Config(command) => configure(&global, &command),
+            Command::Eval(command) => {
+                eval_command::run(command, &home, &|choice| Ok(global.load(choice)?.config))
+            }
             Command::Audit(command) => audit_command::run(&home, &command),
             Command::Models(command) => models_command::run(&home, command),
             Command::Doctor { json } => {

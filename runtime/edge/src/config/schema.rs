@@ -197,6 +197,12 @@ keys! {
         audit_segment_mb: u32 = 64, Integer(1, 4096), "MiB";
     }
 
+    /// Measuring safety and usefulness.
+    eval: Eval {
+        /// Folder of the suites' data, laid out as `eval suites` says; empty for none.
+        data: String = String::new(), Text(Form::Plain);
+    }
+
     /// The board's own defaults.
     board: Board {
         /// Profile of the board; auto finds it by the board's name.
