@@ -16,6 +16,7 @@ pub use count::{Checked, Example, Faults};
 pub use dedup::{Dedup, Duplicate, Repeats, dedup};
 pub use leak::{Leak, Overlap, Suite, leaks};
 pub use pair::{PairFault, pair_faults};
+pub(crate) use pair::units;
 pub use split::{ShareError, assign_splits};
 pub use stats::{Lengths, Stats, Warning, stats};
 pub use words::{fold, jaccard};

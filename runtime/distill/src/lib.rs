@@ -18,3 +18,5 @@ mod pack;
 mod pass;
 mod random;
 mod rope;
+#[cfg(test)]
+mod tiny;

@@ -136,3 +136,6 @@ fn embed(base: &Base, tokens: &[u32], out: &mut Vec<f32>) -> Result<(), GgufErro
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
