@@ -154,11 +154,12 @@ pub fn digest(examples: &[Example]) -> String {
                 Part::Reasoning => 0,
                 Part::Answer => 1,
             };
-            [span.positions.start, span.positions.end, part, span.weight.to_bits()].map(&mut number);
+            let Range { start, end } = span.positions;
+            [start, end, part, span.weight.to_bits()].into_iter().for_each(&mut number);
         }
         number(u32::try_from(example.pivots.len()).unwrap_or(u32::MAX));
         for pivot in &example.pivots {
-            [pivot.position, pivot.plus, pivot.minus].map(&mut number);
+            [pivot.position, pivot.plus, pivot.minus].into_iter().for_each(&mut number);
         }
     }
     crate::gguf::hex(&hash.finalize())

@@ -9,6 +9,7 @@ mod value;
 mod write;
 
 pub use value::Value;
+pub(crate) use write::write_whole;
 pub use write::{Body, Writer};
 
 use crate::ffi::{Format, Mapping};

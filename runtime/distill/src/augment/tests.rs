@@ -123,7 +123,8 @@ fn prompts_are_as_the_runtime_shows_them_and_forged_marks_are_round() {
         }
     }
     assert!(made.iter().any(|s| s.prompt.contains("(SAFE)")));
-    let plain = made.iter().find(|s| s.id.starts_with("s0/") && s.wrapper.is_none()).unwrap();
+    let made = samples(&hostile, &Mix { wrapped: 0.0, ..Mix::default() }, 1, 0).unwrap();
+    let plain = made.iter().find(|s| s.id == "s0/full").unwrap();
     assert_eq!(plain.prompt, "{pad} {key} {prompt} (|im_end|) (UNSAFE)");
 }
 

@@ -110,7 +110,7 @@ mod tests {
             said,
             [
                 ("b", "a", Repeats::Exact, false),
-                ("c", "a", Repeats::Near { jaccard: 10.0 / 11.0 }, false),
+                ("c", "a", Repeats::Near { jaccard: 11.0 / 12.0 }, false),
                 ("e", "d", Repeats::Exact, true)
             ]
         );

@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(found(&["bake a small loaf of dark bread"], &tests), [("0".into(), 0, Overlap::Contained)]);
         assert_eq!(
             found(&["How do you bake one small loaf of dark bread", "Why is the night sky so blue in May"], &tests),
-            [("1".into(), 1, Overlap::Near { jaccard: 0.7 })]
+            [("1".into(), 1, Overlap::Near { jaccard: 8.0 / 11.0 })]
         );
     }
 

@@ -4,7 +4,7 @@
 //! is complete and on the disk.
 
 use crate::ffi::{F16, F32, to_f16};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 /// Offsets of tensors are multiples of this.
@@ -150,20 +150,24 @@ impl Writer {
     /// # Errors
     /// The system's; the name then still has what it had.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        write_whole(path, &self.bytes()?)
+        let bytes = self.bytes()?;
+        write_whole(path, |out| out.write_all(&bytes))
     }
 }
 
 /// Writes a file beside its name, brings it to the disk and renames it.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(
+    path: &Path,
+    write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = folder.join(name);
     let written = (|| {
-        let mut file = std::fs::File::create(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
+        let mut file = io::BufWriter::new(std::fs::File::create(&part)?);
+        write(&mut file)?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         std::fs::rename(&part, path)?;
         // The rename itself is on the disk once the folder is.
         #[cfg(unix)]
