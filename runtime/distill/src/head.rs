@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Bytes of logits that a block of rows may take.
-pub(crate) const LOGITS_BYTES: usize = 64 << 20;
+const LOGITS_BYTES: usize = 64 << 20;
 /// Numbers of the head's weights that are read at a time.
 const CHUNK: usize = 2 << 20;
 
@@ -51,16 +51,28 @@ pub(crate) struct Room {
     logits: Vec<f32>,
 }
 
-/// Rows of a block, for a vocabulary.
+/// Most rows of a block.
+fn most_rows(n_vocab: usize) -> usize {
+    (LOGITS_BYTES / 4 / n_vocab.max(1)).max(8)
+}
+
+/// Rows of a block.
 fn block_rows(n_vocab: usize, n_rows: usize) -> usize {
-    let most = (LOGITS_BYTES / 4 / n_vocab.max(1)).max(8);
+    let most = most_rows(n_vocab);
     // Blocks of one size, none of them nearly empty.
     n_rows.div_ceil(n_rows.div_ceil(most).max(1)).max(1)
 }
 
-/// Bytes of logits for so many rows.
+/// Most bytes of logits for up to so many rows.
 pub(crate) fn logits_bytes(n_vocab: usize, n_rows: usize) -> usize {
-    block_rows(n_vocab, n_rows) * n_vocab * 4
+    n_rows.min(most_rows(n_vocab)) * n_vocab * 4
+}
+
+impl Room {
+    /// Takes the memory for up to so many rows at once.
+    pub(crate) fn reserve(&mut self, n_vocab: usize, n_rows: usize) {
+        self.logits.resize(logits_bytes(n_vocab, n_rows) / 4, 0.0);
+    }
 }
 
 /// Numbers of the head's weights that are held at a time.

@@ -33,7 +33,7 @@ impl Inner {
         hyper.n_qkv() + hyper.n_embd + 2 * hyper.n_ff + norms
     }
 
-    fn resize(&mut self, hyper: &Hyper, n_rows: usize) {
+    pub(crate) fn resize(&mut self, hyper: &Hyper, n_rows: usize) {
         self.qkv.resize(n_rows * hyper.n_qkv(), 0.0);
         self.middle.resize(n_rows * hyper.n_embd, 0.0);
         self.gate_up.resize(n_rows * 2 * hyper.n_ff, 0.0);

@@ -1,7 +1,7 @@
 //! A sample as pieces of text, cut where the runtime cuts, so that training tokens are the tokens it will see.
 //!
-//! Not a tokeniser: whoever has one turns each [`Piece`] into tokens *by itself* and puts them one behind the other.
-//! The cuts are those of the engine's prompt, grammar and generation:
+//! Not a tokeniser: [`encode`] is given one, turns each [`Piece`] into tokens *by itself* and puts them one behind the
+//! other. The cuts are those of the engine's prompt, grammar and generation:
 //!
 //! - The model's begin marker, if it has one, stands before all pieces; it is no text.
 //! - A part of the chat template is three pieces: what stands before its slot, the slot's text, what stands behind. The
@@ -13,13 +13,19 @@
 //! - Step and answer text is a piece of its own, without the blank that belongs to the pivot behind it.
 //! - The pivot that closes an answer has no line's end; the model's end of turn follows as a piece.
 //!
-//! Which of the tokens are learnt is in [`Piece::learn`]. What the runtime always places by itself is context, unless
-//! another runtime, which places nothing, has to find it from the full form.
+//! Which of the tokens are learnt is in [`Piece::learn`]. What the runtime always places by itself is context; the full
+//! form alone teaches it, for other runtimes, which place nothing.
 //!
 //! Invariant: the pieces' texts in order are the whole sequence; a [`Role::Probe`] piece is the last one.
 
+mod encode;
+
+pub use encode::{EncodeError, Marks, encode};
+
 use crate::augment::{Form, Sample};
+use crate::example::Part;
 use crate::trajectory::Pivot;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Where a piece's text comes from, which decides whether it may become control tokens.
@@ -51,17 +57,6 @@ pub enum Role {
     End,
 }
 
-/// Which half of the loss a piece counts for, where reasoning and answer are normalised by their own lengths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// None: nothing is learnt from it.
-    Prompt,
-    /// Reasoning, and a request's pivot.
-    Reasoning,
-    /// Answer, and its pivot.
-    Answer,
-}
-
 /// A piece of the sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece<'a> {
@@ -71,14 +66,13 @@ pub struct Piece<'a> {
     pub trust: Trust,
     /// What it is.
     pub role: Role,
-    /// Which half of the loss.
-    pub part: Part,
-    /// Whether the model learns to write its tokens.
-    pub learn: bool,
+    /// For which half of the loss the model learns to write its tokens; none for context.
+    pub learn: Option<Part>,
 }
 
 /// Whether pivots are written: without them for the paper's ablation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Pivots {
     /// They are.
     #[default]
@@ -92,7 +86,9 @@ pub enum Pivots {
 #[non_exhaustive]
 pub enum FrameError {
     /// A part lacks its slot.
-    #[error("the chat template's {part} part {text:?} has no {{text}}; hint: see [chat] in the model's manifest")]
+    #[error(
+        "the chat template's {part} part {text:?} has no {{text}}; hint: see [chat] in the model's manifest"
+    )]
     NoSlot {
         /// `system` or `user`.
         part: &'static str,
@@ -100,7 +96,9 @@ pub enum FrameError {
         text: String,
     },
     /// Nothing ends a turn.
-    #[error("the chat template's user part {text:?} ends with its slot, so what ends a turn is not known; hint: put the model's end-of-turn marker behind {{text}}")]
+    #[error(
+        "the chat template's user part {text:?} ends with its slot, so what ends a turn is not known; hint: put the model's end-of-turn marker behind {{text}}"
+    )]
     NoEnd {
         /// The part.
         text: String,
@@ -179,33 +177,34 @@ impl Frame {
             return out.out;
         }
         out.prompt(sample);
-        // What this form's way through the runtime leaves to the model.
-        let full = sample.form == Form::Full;
+        let (reasoning, answer) = (Some(Part::Reasoning), Some(Part::Answer));
+        // Only where all steps stand does the model learn when to begin and to end them.
+        let border = reasoning.filter(|_| sample.form == Form::Full);
         match sample.form {
             Form::None => out.probe(sample.request_pivot, Part::Reasoning),
             Form::Probe => {
-                out.mark(THINK, false);
-                out.mark(END_THINK, false);
-                out.put(&sample.answer, Trust::Outside, Role::Answer, Part::Answer, false);
+                out.mark(THINK, None);
+                out.mark(END_THINK, None);
+                out.put(&sample.answer, Trust::Outside, Role::Answer, None);
                 out.probe(sample.answer_pivot, Part::Answer);
             }
             Form::Full | Form::Brief | Form::Direct => {
-                out.mark(THINK, full);
+                out.mark(THINK, border);
                 for step in &sample.steps {
-                    out.put(&step.text, Trust::Outside, Role::Reasoning, Part::Reasoning, true);
-                    out.step_pivot(step.pivot, true);
+                    out.put(&step.text, Trust::Outside, Role::Reasoning, reasoning);
+                    out.step_pivot(step.pivot, reasoning);
                 }
                 // A model that refuses without steps does so behind the request's own pivot.
                 if sample.form == Form::Direct && sample.request_pivot == Pivot::Unsafe {
-                    out.step_pivot(sample.request_pivot, false);
+                    out.step_pivot(sample.request_pivot, None);
                 }
-                out.mark(END_THINK, full);
-                out.put(&sample.answer, Trust::Outside, Role::Answer, Part::Answer, true);
+                out.mark(END_THINK, border);
+                out.put(&sample.answer, Trust::Outside, Role::Answer, answer);
                 if pivots == Pivots::Written {
                     let text = &self.pivots[sample.answer_pivot as usize];
-                    out.put(text, Trust::Ours, Role::Pivot(sample.answer_pivot), Part::Answer, true);
+                    out.put(text, Trust::Ours, Role::Pivot(sample.answer_pivot), answer);
                 }
-                out.put(&self.end, Trust::Ours, Role::End, Part::Answer, true);
+                out.put(&self.end, Trust::Ours, Role::End, answer);
             }
         }
         out.out
@@ -219,46 +218,48 @@ struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    fn put(&mut self, text: &'a str, trust: Trust, role: Role, part: Part, learn: bool) {
+    fn put(&mut self, text: &'a str, trust: Trust, role: Role, learn: Option<Part>) {
         if !text.is_empty() {
-            self.out.push(Piece { text, trust, role, part, learn });
+            self.out.push(Piece { text, trust, role, learn });
         }
     }
 
     fn prompt(&mut self, sample: &'a Sample) {
         let frame = self.frame;
         let mut part = |(before, behind): &'a (String, String), text: &'a str| {
-            self.put(before, Trust::Ours, Role::Prompt, Part::Prompt, false);
-            self.put(text, Trust::Outside, Role::Prompt, Part::Prompt, false);
-            self.put(behind, Trust::Ours, Role::Prompt, Part::Prompt, false);
+            self.put(before, Trust::Ours, Role::Prompt, None);
+            self.put(text, Trust::Outside, Role::Prompt, None);
+            self.put(behind, Trust::Ours, Role::Prompt, None);
         };
         // As the runtime: without text, no system part at all.
-        if let (Some(around), Some(text)) = (&frame.system, sample.system.as_deref().filter(|s| !s.is_empty())) {
+        if let (Some(around), Some(text)) =
+            (&frame.system, sample.system.as_deref().filter(|s| !s.is_empty()))
+        {
             part(around, text);
         }
         part(&frame.user, &sample.prompt);
-        self.put(&frame.assistant, Trust::Ours, Role::Prompt, Part::Prompt, false);
+        self.put(&frame.assistant, Trust::Ours, Role::Prompt, None);
     }
 
-    fn mark(&mut self, text: &'static str, learn: bool) {
-        self.put(text, Trust::Ours, Role::Mark, Part::Reasoning, learn);
+    fn mark(&mut self, text: &'static str, learn: Option<Part>) {
+        self.put(text, Trust::Ours, Role::Mark, learn);
     }
 
-    fn step_pivot(&mut self, pivot: Pivot, learn: bool) {
+    fn step_pivot(&mut self, pivot: Pivot, learn: Option<Part>) {
         match self.pivots {
             Pivots::Written => {
                 let line = &self.frame.pivot_lines[pivot as usize];
-                self.put(line, Trust::Ours, Role::Pivot(pivot), Part::Reasoning, learn);
+                self.put(line, Trust::Ours, Role::Pivot(pivot), learn);
             }
             // An empty thought needs no line's end.
-            Pivots::LeftOut if learn => self.put("\n", Trust::Ours, Role::Mark, Part::Reasoning, true),
+            Pivots::LeftOut if learn.is_some() => self.mark("\n", learn),
             Pivots::LeftOut => {}
         }
     }
 
     fn probe(&mut self, pivot: Pivot, part: Part) {
         let line = &self.frame.pivot_lines[pivot as usize];
-        self.put(line, Trust::Ours, Role::Probe(pivot), part, true);
+        self.put(line, Trust::Ours, Role::Probe(pivot), Some(part));
     }
 }
 

@@ -60,6 +60,13 @@ pub(crate) struct Room {
 }
 
 impl Linear<'_> {
+    /// Numbers of the largest group of a layer.
+    pub(crate) fn largest(base: &Base) -> usize {
+        let hyper = base.hyper();
+        let sizes = Group::ALL.map(|g| g.n_in(hyper) * g.outs(hyper).iter().sum::<usize>());
+        sizes.into_iter().max().unwrap_or(0)
+    }
+
     /// Reads a group's weights, rows of q, k and v or gate and up one behind the other.
     fn load(&self, layer: usize, group: Group, weight: &mut Vec<f32>) -> Result<(), GgufError> {
         let hyper = self.base.hyper();

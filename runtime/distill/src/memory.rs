@@ -5,7 +5,8 @@
 use crate::base::Base;
 use crate::head;
 use crate::layer::{Inner, Room};
-use crate::lora::{Group, Lora};
+use crate::linear::Linear;
+use crate::lora::Lora;
 use serde::Serialize;
 use std::fmt;
 
@@ -54,8 +55,7 @@ pub(crate) fn estimate(base: &Base, lora: &Lora, sizes: Sizes, limit: Option<u64
     let hyper = base.hyper();
     let floats = |n: usize| (n as u64).saturating_mul(4);
     let Sizes { n_rows, n_loss_rows, n_longest, n_tokens, n_threads } = sizes;
-    let largest = Group::ALL.map(|g| g.n_in(hyper) * g.outs(hyper).iter().sum::<usize>());
-    let weight = largest.into_iter().max().unwrap_or(0).max(head::chunk_len(base));
+    let weight = Linear::largest(base).max(head::chunk_len(base));
     let logits = head::logits_bytes(hyper.n_vocab, n_loss_rows.max(1));
     let scratch = n_threads * crate::attention::Room::n_per_thread(hyper, n_longest);
     let inner = floats(Inner::n_per_row(hyper) * n_rows);

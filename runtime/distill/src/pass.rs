@@ -24,7 +24,6 @@ pub(crate) struct Batch<'a> {
 /// A model ready to run batches.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    /// Angles of global layers and of local ones.
     angles: [Angles; 2],
     n_positions: usize,
     /// The first layers keep their inner results, as many as there are here.
@@ -42,10 +41,8 @@ impl Pass {
     /// For sequences up to `n_positions`; the first `n_kept` layers keep their inner results.
     pub(crate) fn new(base: &Base, n_positions: usize, n_kept: usize) -> Self {
         let hyper = base.hyper();
-        let angles =
-            [false, true].map(|is_local| Angles::new(&hyper.rope, hyper.n_rot, is_local, n_positions));
         Self {
-            angles,
+            angles: angles(base, n_positions),
             n_positions,
             kept: (0..n_kept.min(hyper.n_layer)).map(|_| Inner::default()).collect(),
             again: Inner::default(),
@@ -53,6 +50,28 @@ impl Pass {
             gradient: Vec::new(),
             room: Room::default(),
             head: head::Room::default(),
+        }
+    }
+
+    /// Takes the memory for training on batches up to `n_rows` at once: lists that grew from batch to batch would leave
+    /// holes behind.
+    pub(crate) fn reserve(&mut self, base: &Base, n_rows: usize) {
+        let hyper = base.hyper();
+        self.room.resize(hyper, n_rows, true);
+        self.room.linear.weight.resize(Linear::largest(base).max(head::chunk_len(base)), 0.0);
+        self.inputs.iter_mut().for_each(|x| x.resize(n_rows * hyper.n_embd, 0.0));
+        self.gradient.resize(n_rows * hyper.n_embd, 0.0);
+        self.head.reserve(hyper.n_vocab, n_rows);
+        if self.kept.len() < hyper.n_layer {
+            self.again.resize(hyper, n_rows);
+        }
+        self.kept.iter_mut().for_each(|inner| inner.resize(hyper, n_rows));
+    }
+
+    /// Makes sequences up to `n` possible.
+    pub(crate) fn reach(&mut self, base: &Base, n: usize) {
+        if n > self.n_positions {
+            (self.angles, self.n_positions) = (angles(base, n), n);
         }
     }
 
@@ -121,6 +140,12 @@ impl Pass {
         let x = &self.inputs[base.hyper().n_layer];
         head::logits_of(base, x, rows, &mut self.room.linear.weight)
     }
+}
+
+/// Angles of global layers and of local ones.
+fn angles(base: &Base, n: usize) -> [Angles; 2] {
+    let hyper = base.hyper();
+    [false, true].map(|is_local| Angles::new(&hyper.rope, hyper.n_rot, is_local, n))
 }
 
 /// The tokens' rows of the embedding.

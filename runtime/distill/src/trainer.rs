@@ -151,7 +151,7 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Prepares a run: checks recipe, examples and memory, and allocates little yet.
+    /// Prepares a run: checks recipe, examples and memory, and takes that memory.
     ///
     /// # Errors
     /// [`TrainError`].
@@ -189,8 +189,10 @@ impl Trainer {
             n_tokens: 0,
             elapsed_s: 0.0,
         };
+        let mut pass = Pass::new(&base, sizes.n_longest, estimate.n_kept_layers);
+        pool.install(|| pass.reserve(&base, sizes.n_rows));
         Ok(Self {
-            pass: Pass::new(&base, sizes.n_longest, estimate.n_kept_layers),
+            pass,
             grads: vec![0.0; lora.n_params()],
             moments: Moments::new(lora.n_params()),
             epoch: None,
@@ -320,10 +322,9 @@ impl Trainer {
                 .map_err(|source| TrainError::Example { index, source })?;
         }
         let all: Vec<&Example> = examples.iter().collect();
-        let n_longest = examples.iter().map(|e| e.tokens.len()).max().unwrap_or(0);
-        let mut pass = Pass::new(&self.base, n_longest, 0);
-        let (base, recipe, lora) = (&self.base, &self.recipe, &self.lora);
-        let sums = self.pool.install(|| {
+        let Self { base, recipe, lora, pass, pool, .. } = self;
+        pass.reach(base, examples.iter().map(|e| e.tokens.len()).max().unwrap_or(0));
+        let sums = pool.install(|| {
             let mut sums = Sums::default();
             for micro in plan::micros(&all, recipe) {
                 let batch = Batch { lora: Some(lora), dropout: None, pack: &micro.pack, rows: &micro.rows };

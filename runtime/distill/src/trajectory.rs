@@ -170,9 +170,10 @@ pub(crate) mod fixture {
                 step("A household question about cleaning is asked by the owner.", Pivot::Safe),
                 step("A clean kettle boils faster and the tea tastes better afterwards.", Pivot::Safe),
             ],
-            answer: "Fill it half with water and half with vinegar, boil it once and wait for thirty minutes. \
+            answer:
+                "Fill it half with water and half with vinegar, boil it once and wait for thirty minutes. \
                      Rinse it well with fresh water."
-                .into(),
+                    .into(),
             answer_pivot: Pivot::Safe,
             pair: None,
             split: Some(Split::Train),
@@ -185,9 +186,14 @@ pub(crate) mod fixture {
             label: Label::Unsafe,
             steps: vec![
                 step("Secret software on the phone of a partner is wanted here.", Pivot::Rethink),
-                step("Watching another adult in secret is stalking and exposes private messages.", Pivot::Unsafe),
+                step(
+                    "Watching another adult in secret is stalking and exposes private messages.",
+                    Pivot::Unsafe,
+                ),
             ],
-            answer: "I won't help with watching someone in secret. I can suggest how to begin an honest talk.".into(),
+            answer:
+                "I won't help with watching someone in secret. I can suggest how to begin an honest talk."
+                    .into(),
             ..safe(id, prompt)
         }
     }
@@ -210,7 +216,9 @@ mod tests {
 
     #[test]
     fn a_line_reads_back_as_what_was_written_whatever_the_text() {
-        for prompt in ["Why?", "é ß ¿ \u{1f600}", "a \"b\" \\ c", "\u{0}\u{1}\u{1f}\u{7f}\n\r\t", "", "]}, {\"id\": 1}"] {
+        for prompt in
+            ["Why?", "é ß ¿ \u{1f600}", "a \"b\" \\ c", "\u{0}\u{1}\u{1f}\u{7f}\n\r\t", "", "]}, {\"id\": 1}"]
+        {
             let t = fixture::safe("x-\"1", prompt);
             let back: Trajectory = serde_json::from_str(&t.to_line()).unwrap();
             assert_eq!(back, t);
@@ -233,7 +241,9 @@ mod tests {
 
     #[test]
     fn a_family_is_the_category_without_label_and_edition() {
-        let family = |category: &str| Trajectory { category: category.into(), ..fixture::safe("x", "y") }.family().to_owned();
+        let family = |category: &str| {
+            Trajectory { category: category.into(), ..fixture::safe("x", "y") }.family().to_owned()
+        };
         assert_eq!(family("shop_safe3"), "shop");
         assert_eq!(family("shop_unsafe"), "shop");
         assert_eq!(family("pair_short_unsafe"), "pair_short");

@@ -75,9 +75,14 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_the_standard() {
-        for (text, wanted) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("é?>", "w6k/Pg==")]
-        {
+        for (text, wanted) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("é?>", "w6k/Pg=="),
+        ] {
             assert_eq!(Transform::Base64.apply(text), wanted);
         }
     }

@@ -4,6 +4,7 @@
 //! them keeps their words before its eyes. Invariant: key words are words of the request, in its order, without any
 //! bracket, quote or blank.
 
+use super::table::{TableError, tables};
 use std::collections::HashSet;
 
 /// Most key words.
@@ -15,9 +16,18 @@ const LONG: usize = 40;
 /// How many of its last words are looked at then.
 const TAIL: usize = 28;
 
-/// The key words of `prompt`: no word of `stop_words` (in lower case), no very short one unless it holds a digit.
-#[must_use]
-pub fn key_words<'a>(prompt: &'a str, stop_words: &HashSet<&str>) -> Vec<&'a str> {
+/// The key words of `prompt`: none of our list of words that say nothing, and no very short one unless it holds a digit.
+///
+/// # Errors
+/// [`TableError`] when that list cannot be read.
+pub fn key_words(prompt: &str) -> Result<Vec<&str>, TableError> {
+    let mut words = content(prompt, &tables()?.stop_words);
+    shorten(&mut words);
+    Ok(words)
+}
+
+/// All words of `prompt` that say something.
+fn content<'a>(prompt: &'a str, stop_words: &HashSet<&str>) -> Vec<&'a str> {
     let all: Vec<&str> = prompt
         .split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '\'')))
         .map(|w| w.trim_matches(['-', '\'']))
@@ -25,7 +35,7 @@ pub fn key_words<'a>(prompt: &'a str, stop_words: &HashSet<&str>) -> Vec<&'a str
         .collect();
     let from = if all.len() > LONG { all.len() - TAIL } else { 0 };
     let mut seen = HashSet::new();
-    let mut words: Vec<&str> = all[from..]
+    all[from..]
         .iter()
         .copied()
         .filter(|w| {
@@ -34,24 +44,31 @@ pub fn key_words<'a>(prompt: &'a str, stop_words: &HashSet<&str>) -> Vec<&'a str
             let lower = w.to_lowercase();
             says && n <= MAX_CHARS && !stop_words.contains(lower.as_str()) && seen.insert(lower)
         })
-        .collect();
+        .collect()
+}
+
+fn shorten(words: &mut Vec<&str>) {
     while words.len() > MAX_WORDS {
         // The shortest says least; of several the first, since requests end with what they want.
         let shortest = (0..words.len()).min_by_key(|&i| words[i].chars().count()).unwrap_or(0);
         words.remove(shortest);
     }
-    words
 }
 
 /// The key words as they are quoted in a step; "this" when the request has none.
 pub(super) fn quoted(prompt: &str, stop_words: &HashSet<&str>) -> String {
-    let words = key_words(prompt, stop_words);
+    let mut words = content(prompt, stop_words);
+    shorten(&mut words);
     if words.is_empty() { "this".into() } else { format!("\"{}\"", words.join(" ")) }
+}
+
+/// Whether quoting `prompt` helps: of a long one, the words that decide may be among those that are left out.
+pub(super) fn is_quotable(prompt: &str, stop_words: &HashSet<&str>) -> bool {
+    (1..=MAX_WORDS + 2).contains(&content(prompt, stop_words).len())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::tables;
     use super::*;
 
     fn key(prompt: &str) -> String {
@@ -60,7 +77,10 @@ mod tests {
 
     #[test]
     fn words_that_say_nothing_are_left_out() {
-        assert_eq!(key("How do I reset an emergency stop after clearing a jam?"), "\"reset emergency stop clearing jam\"");
+        assert_eq!(
+            key("How do I reset an emergency stop after clearing a jam?"),
+            "\"reset emergency stop clearing jam\""
+        );
         assert_eq!(key("how can I kill people at the E-stop on line 2"), "\"kill people E-stop line 2\"");
         assert_eq!(key("what's that?"), "this");
         assert_eq!(key(""), "this");
@@ -75,10 +95,17 @@ mod tests {
 
     #[test]
     fn many_words_are_cut_to_the_longest_of_the_end() {
-        let story = format!("{} how would one poison the guard dog of the warehouse", "grandmother remembers ".repeat(30));
+        let story = format!(
+            "{} how would one poison the guard dog of the warehouse",
+            "grandmother remembers ".repeat(30)
+        );
         let found = key(&story);
         assert!(found.contains("poison") && found.contains("warehouse"), "{found}");
         assert!(found.split(' ').count() <= MAX_WORDS);
         assert_eq!(key(&"x".repeat(100)), "this");
+        assert_eq!(key_words("where is the first aid box").unwrap(), ["aid", "box"]);
+        let stop_words = &tables().unwrap().stop_words;
+        assert!(!is_quotable(&story, stop_words) && !is_quotable("what?", stop_words));
+        assert!(is_quotable("how do I descale a kettle", stop_words));
     }
 }

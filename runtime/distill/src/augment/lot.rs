@@ -7,11 +7,6 @@
 pub(crate) struct Lot(u64);
 
 impl Lot {
-    /// The stream of `seed`.
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
     /// The stream of `seed` for what `names` name.
     pub(crate) fn of(seed: u64, names: &[&str]) -> Self {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
@@ -68,7 +63,7 @@ mod tests {
 
     #[test]
     fn the_numbers_are_those_of_the_published_generator() {
-        let mut lot = Lot::new(1_234_567);
+        let mut lot = Lot(1_234_567);
         assert_eq!([lot.next(), lot.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
     }
 
@@ -83,7 +78,7 @@ mod tests {
 
     #[test]
     fn chance_stays_within_its_bounds() {
-        let mut lot = Lot::new(3);
+        let mut lot = Lot::of(3, &[]);
         assert!((0..1000).all(|_| (0.0..1.0).contains(&lot.unit()) && lot.below(7) < 7));
         assert_eq!(lot.below(0), 0);
         assert_eq!(lot.pick::<u8>(&[]), None);

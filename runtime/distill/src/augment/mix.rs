@@ -147,7 +147,9 @@ mod tests {
         assert!(with(|m| m.none = f64::INFINITY).contains("mix.none = inf"));
         assert!(with(|m| m.wrapped = 1.5).contains("mix.wrapped = 1.5"));
         assert!(with(|m| m.system_none = 0.6).contains("mix.system_none = 0.6"));
-        assert!(with(|m| drop(m.families.insert("wrap".into(), 9.0))).contains("mix.families.wrap = 9"));
+        assert!(
+            with(|m| m.families = BTreeMap::from([("wrap".into(), 9.0)])).contains("mix.families.wrap = 9")
+        );
         let none = Mix { full: 0.0, brief: 0.0, direct: 0.0, none: 0.0, probe: 0.0, ..Mix::default() };
         assert_eq!(none.validate(), Err(MixError::Nothing));
     }

@@ -76,7 +76,11 @@ impl<'a> Plan<'a> {
             }
         };
         unknown("families", &self.mix.families, self.trajectories.iter().map(Trajectory::family).collect())?;
-        unknown("wrappers", &self.mix.wrappers, self.tables.wrappers.iter().map(|w| w.family.as_str()).collect())
+        unknown(
+            "wrappers",
+            &self.mix.wrappers,
+            self.tables.wrappers.iter().map(|w| w.family.as_str()).collect(),
+        )
     }
 
     /// Who has a turn in this epoch. Within a family and label, each has its place in a fixed order of chance; the share
@@ -102,7 +106,11 @@ impl<'a> Plan<'a> {
                 let epoch = f64::from(self.epoch);
                 // Shares are bounded, so this is a small whole number.
                 let copies = (until(epoch + 1.0) - until(epoch)) as usize;
-                out.extend((0..copies).map(|copy| Group { members: members.clone(), name: name.clone(), copy }));
+                out.extend((0..copies).map(|copy| Group {
+                    members: members.clone(),
+                    name: name.clone(),
+                    copy,
+                }));
             }
         }
         out

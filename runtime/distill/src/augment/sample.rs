@@ -4,7 +4,7 @@
 //! harmless once more changes nothing.
 
 use super::dress::{self, Sight};
-use super::key::quoted;
+use super::key::{is_quotable, quoted};
 use super::mix::Mix;
 use super::plan::Pick;
 use super::table::{Tables, fill};
@@ -107,6 +107,7 @@ pub(super) fn build(t: &Trajectory, form: Form, pick: &Pick<'_>, mix: &Mix, tabl
         Form::Probe => (sample.answer, sample.answer_pivot) = beginning(t, &key, tables, &mut lot),
     }
     if mix.quote
+        && is_quotable(&t.prompt, &tables.stop_words)
         && let Some(first) = sample.steps.first_mut()
         && !first.text.contains(&key)
         && let Some(pattern) = lot.pick(&tables.quotes)
@@ -167,7 +168,8 @@ fn beginning(t: &Trajectory, key: &str, tables: &Tables, lot: &mut super::lot::L
 
 fn first_sentence(text: &str) -> &str {
     let ends = text.match_indices(". ").chain(text.match_indices("! ")).chain(text.match_indices("? "));
-    let long_enough = ends.map(|(at, _)| &text[..=at]).filter(|s| s.split_whitespace().count() >= MIN_SENTENCE);
+    let long_enough =
+        ends.map(|(at, _)| &text[..=at]).filter(|s| s.split_whitespace().count() >= MIN_SENTENCE);
     long_enough.min_by_key(|s| s.len()).unwrap_or(text)
 }
 

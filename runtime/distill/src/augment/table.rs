@@ -97,8 +97,10 @@ static TABLES: LazyLock<Result<Tables, TableError>> = LazyLock::new(|| {
     let tables = Tables {
         wrappers: parse::<WrapperFile>("wrapper.toml", include_str!("../../augment/wrapper.toml"))?.wrapper,
         systems: parse("system.toml", include_str!("../../augment/system.toml"))?,
-        paragraphs: parse::<PaddingFile>("padding.toml", include_str!("../../augment/padding.toml"))?.paragraphs,
-        complying: parse::<OpeningFile>("opening.toml", include_str!("../../augment/opening.toml"))?.complying,
+        paragraphs: parse::<PaddingFile>("padding.toml", include_str!("../../augment/padding.toml"))?
+            .paragraphs,
+        complying: parse::<OpeningFile>("opening.toml", include_str!("../../augment/opening.toml"))?
+            .complying,
         quotes: quote.patterns,
         stop_words: stop_words.split_whitespace().collect(),
     };

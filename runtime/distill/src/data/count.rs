@@ -100,7 +100,8 @@ mod tests {
     #[test]
     fn every_line_is_counted_once_and_examples_are_bounded() {
         let good = safe("a", "Why is it so?").to_line();
-        let refused = Trajectory { answer: "I can't help with that, sorry.".into(), ..safe("b", "Why is it so?") };
+        let refused =
+            Trajectory { answer: "I can't help with that, sorry.".into(), ..safe("b", "Why is it so?") };
         let half = pair("p", "Where is the valve?", "How do I break the valve?")[0].to_line();
         let text = [good.as_str(), &good, &half, &refused.to_line(), "{", "[]", "null"].join("\n");
         let (found, kept) = Checked::of(Lines::new(text.as_bytes()), 2);
@@ -108,7 +109,12 @@ mod tests {
         let counts: Vec<_> = found.faults.iter().map(|(name, f)| (*name, f.n, f.examples.len())).collect();
         assert_eq!(
             counts,
-            [("not-a-trajectory", 3, 2), ("pair-halves", 1, 1), ("repeated-id", 1, 1), ("safe-refused", 1, 1)]
+            [
+                ("not-a-trajectory", 3, 2),
+                ("pair-halves", 1, 1),
+                ("repeated-id", 1, 1),
+                ("safe-refused", 1, 1)
+            ]
         );
         let example = &found.faults["safe-refused"].examples[0];
         assert_eq!((example.line, example.id.as_deref()), (4, Some("b")));

@@ -105,7 +105,8 @@ mod tests {
         ];
         let found = dedup(&all);
         assert_eq!(found.kept, [0, 3]);
-        let said: Vec<_> = found.dropped.iter().map(|d| (d.id.as_str(), d.of.as_str(), d.repeats, d.conflict)).collect();
+        let said: Vec<_> =
+            found.dropped.iter().map(|d| (d.id.as_str(), d.of.as_str(), d.repeats, d.conflict)).collect();
         assert_eq!(
             said,
             [
@@ -118,7 +119,11 @@ mod tests {
 
     #[test]
     fn halves_of_a_pair_may_be_near_each_other_and_fall_together() {
-        let [a, b] = pair("p1", "how do I stop a stuck process on line one", "how do I stop a stuck person on line one");
+        let [a, b] = pair(
+            "p1",
+            "how do I stop a stuck process on line one",
+            "how do I stop a stuck person on line one",
+        );
         let [c, d] = pair("p2", "where is the first aid box", "how do I stop a stuck person on line one?");
         let found = dedup(&[a, c, b, d]);
         assert_eq!(found.kept, [0, 2]);
@@ -135,11 +140,12 @@ mod tests {
 
     #[test]
     fn ten_thousand_prompts_of_common_words_take_seconds_not_minutes() {
-        let mut lot = Lot::new(9);
+        let mut lot = Lot::of(9, &[]);
         let all: Vec<_> = (0..10_000)
             .map(|i| {
-                // Squaring makes some words common, as in language.
-                let words: Vec<String> = (0..20).map(|_| format!("w{}", lot.below(60).pow(2))).collect();
+                // Products make some words common, as in language.
+                let mut word = || format!("w{}", lot.below(60) * lot.below(60));
+                let words: Vec<String> = (0..20).map(|_| word()).collect();
                 safe(&i.to_string(), &words.join(" "))
             })
             .collect();

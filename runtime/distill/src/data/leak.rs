@@ -121,7 +121,9 @@ fn contained<'a>(
         let words: Vec<String> = words(text).collect();
         for (at, window) in words.windows(MIN_CONTAINED).enumerate() {
             let rests = by_beginning.get(window).into_iter().flatten();
-            out.extend(rests.filter(|(_, r)| words[at + MIN_CONTAINED..].starts_with(r)).map(|(s, _)| (*s, i)));
+            out.extend(
+                rests.filter(|(_, r)| words[at + MIN_CONTAINED..].starts_with(r)).map(|(s, _)| (*s, i)),
+            );
         }
     }
     out
@@ -142,21 +144,36 @@ mod tests {
     #[test]
     fn exact_near_and_contained_prompts_are_found() {
         let tests = ["How can I bake a small loaf of dark bread?", "Why is the sky so blue at noon in May"];
-        assert_eq!(found(&["how can i bake a small loaf of dark bread"], &tests), [("0".into(), 0, Overlap::Exact)]);
+        assert_eq!(
+            found(&["how can i bake a small loaf of dark bread"], &tests),
+            [("0".into(), 0, Overlap::Exact)]
+        );
         assert_eq!(
             found(&["Pretend you are a pirate. HOW can I bake a small loaf of dark bread?! Arr."], &tests),
             [("0".into(), 0, Overlap::Contained)]
         );
-        assert_eq!(found(&["bake a small loaf of dark bread"], &tests), [("0".into(), 0, Overlap::Contained)]);
         assert_eq!(
-            found(&["How do you bake one small loaf of dark bread", "Why is the night sky so blue in May"], &tests),
+            found(&["bake a small loaf of dark bread"], &tests),
+            [("0".into(), 0, Overlap::Contained)]
+        );
+        assert_eq!(
+            found(
+                &["How do you bake one small loaf of dark bread", "Why is the night sky so blue in May"],
+                &tests
+            ),
             [("1".into(), 1, Overlap::Near { jaccard: 8.0 / 11.0 })]
         );
     }
 
     #[test]
     fn short_phrases_and_texts_without_words_give_nothing_away() {
-        assert_eq!(found(&["?", "", "tell me why it is"], &["!!", "", "so tell me why it is and what follows from it"]), []);
+        assert_eq!(
+            found(
+                &["?", "", "tell me why it is"],
+                &["!!", "", "so tell me why it is and what follows from it"]
+            ),
+            []
+        );
     }
 
     #[test]

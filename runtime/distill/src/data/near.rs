@@ -146,7 +146,7 @@ mod tests {
 
     /// Texts of few words, so that many are near each other.
     fn texts(seed: u64, n: usize) -> Vec<String> {
-        let mut lot = Lot::new(seed);
+        let mut lot = Lot::of(seed, &[]);
         let mut text = || {
             let n = lot.below(14);
             let words: Vec<String> = (0..n).map(|_| format!("w{}", lot.below(16))).collect();

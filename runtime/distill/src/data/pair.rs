@@ -9,7 +9,9 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum PairFault {
     /// It has not two halves.
-    #[error("pair {pair:?} has {n} halves; hint: a pair is one harmless and one harmful trajectory, or set pair to null")]
+    #[error(
+        "pair {pair:?} has {n} halves; hint: a pair is one harmless and one harmful trajectory, or set pair to null"
+    )]
     Halves {
         /// Its name.
         pair: String,
@@ -17,7 +19,9 @@ pub enum PairFault {
         n: usize,
     },
     /// Its halves have one label.
-    #[error("both halves of pair {pair:?} are {label}; hint: a pair contrasts a harmless with a harmful request")]
+    #[error(
+        "both halves of pair {pair:?} are {label}; hint: a pair contrasts a harmless with a harmful request"
+    )]
     OneLabel {
         /// Its name.
         pair: String,
@@ -25,7 +29,9 @@ pub enum PairFault {
         label: crate::trajectory::Label,
     },
     /// Its halves stand in different splits.
-    #[error("the halves of pair {pair:?} stand in different splits; hint: drop their splits and assign them anew")]
+    #[error(
+        "the halves of pair {pair:?} stand in different splits; hint: drop their splits and assign them anew"
+    )]
     Torn {
         /// Its name.
         pair: String,

@@ -29,7 +29,8 @@ pub fn assign_splits(trajectories: &mut [Trajectory], val_share: f64, seed: u64)
         let given = unit.iter().find_map(|&i| trajectories[i].split);
         let first = &trajectories[unit[0]];
         let name = first.pair.as_deref().unwrap_or(&first.id);
-        let drawn = || if Lot::of(seed, &["split", name]).unit() < val_share { Split::Val } else { Split::Train };
+        let drawn =
+            || if Lot::of(seed, &["split", name]).unit() < val_share { Split::Val } else { Split::Train };
         let split = given.unwrap_or_else(drawn);
         for i in unit {
             trajectories[i].split.get_or_insert(split);

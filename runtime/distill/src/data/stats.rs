@@ -29,7 +29,8 @@ impl Lengths {
     fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
         let mut n: Vec<usize> = texts.map(|t| t.split_whitespace().count()).collect();
         n.sort_unstable();
-        let at = |percent: usize| n.get((n.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0);
+        let at =
+            |percent: usize| n.get((n.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0);
         Self {
             n: n.len(),
             min: at(0),
@@ -46,7 +47,9 @@ impl Lengths {
 #[non_exhaustive]
 pub enum Warning {
     /// One label outweighs the other.
-    #[error("{safe} harmless and {unsafe_} harmful trajectories in {split}; hint: within 40 to 60 per cent, or balance in the recipe")]
+    #[error(
+        "{safe} harmless and {unsafe_} harmful trajectories in {split}; hint: within 40 to 60 per cent, or balance in the recipe"
+    )]
     Labels {
         /// In which split.
         split: &'static str,
@@ -56,7 +59,9 @@ pub enum Warning {
         unsafe_: usize,
     },
     /// A category is hardly there.
-    #[error("category {category:?} has {n} trajectories; hint: fewer than 20 teach little, write more or merge it")]
+    #[error(
+        "category {category:?} has {n} trajectories; hint: fewer than 20 teach little, write more or merge it"
+    )]
     Few {
         /// Which.
         category: String,
@@ -88,7 +93,9 @@ pub enum Warning {
         all: usize,
     },
     /// The first pivot gives the label away.
-    #[error("of {n} {label} trajectories, {rethink} begin with [RETHINK]; hint: near none or near all, and a second look says nothing")]
+    #[error(
+        "of {n} {label} trajectories, {rethink} begin with [RETHINK]; hint: near none or near all, and a second look says nothing"
+    )]
     Rethink {
         /// Which label.
         label: Label,
@@ -230,7 +237,12 @@ mod tests {
     fn a_lopsided_set_is_warned_of() {
         let all: Vec<_> = (0..120).map(|i| safe(&i.to_string(), "one two three")).collect();
         let said = stats(&all).warnings.join("\n");
-        for part in ["120 harmless and 0 harmful", "0 of 120 trajectories are validation", "steps begin with \"A household\"", "0 begin with [RETHINK]"] {
+        for part in [
+            "120 harmless and 0 harmful",
+            "0 of 120 trajectories are validation",
+            "steps begin with \"A household\"",
+            "0 begin with [RETHINK]",
+        ] {
             assert!(said.contains(part), "no {part:?} in\n{said}");
         }
         assert!(said.lines().all(|l| l.contains("hint:")));

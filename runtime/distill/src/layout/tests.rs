@@ -4,7 +4,7 @@ use super::*;
 use crate::trajectory::fixture::{harmful, safe, step};
 use crate::trajectory::{Label, Step, Trajectory};
 
-fn sample(t: &Trajectory, form: Form, steps: &[Step]) -> Sample {
+pub(super) fn sample(t: &Trajectory, form: Form, steps: &[Step]) -> Sample {
     Sample {
         id: t.id.clone(),
         label: t.label,
@@ -23,11 +23,11 @@ fn sample(t: &Trajectory, form: Form, steps: &[Step]) -> Sample {
 fn shown(sample: &Sample, pivots: Pivots) -> String {
     let frame = Frame::chatml().unwrap();
     let pieces = frame.layout(sample, pivots);
-    let shown = |p: &Piece<'_>| if p.learn { format!("«{}»", p.text) } else { p.text.to_owned() };
+    let shown = |p: &Piece<'_>| if p.learn.is_some() { format!("«{}»", p.text) } else { p.text.to_owned() };
     pieces.iter().filter(|p| p.role != Role::Prompt).map(shown).collect()
 }
 
-fn steps() -> [Step; 2] {
+pub(super) fn steps() -> [Step; 2] {
     [step("Look.", Pivot::Rethink), step("Fine.", Pivot::Safe)]
 }
 
@@ -43,7 +43,10 @@ fn the_full_form_learns_all_that_stands_behind_the_prompt() {
 #[test]
 fn the_brief_form_does_not_learn_to_stop_after_one_step() {
     let s = sample(&safe("a", "Why?"), Form::Brief, &steps()[1..]);
-    assert_eq!(shown(&s, Pivots::Written), "<think>\n«Fine.»« [SAFE]\n»</think>\n«An answer.»« [SAFE]»«<|im_end|>»");
+    assert_eq!(
+        shown(&s, Pivots::Written),
+        "<think>\n«Fine.»« [SAFE]\n»</think>\n«An answer.»« [SAFE]»«<|im_end|>»"
+    );
 }
 
 #[test]
@@ -63,8 +66,8 @@ fn a_probe_is_the_last_piece_and_all_that_is_learnt() {
         let request = sample(&t, Form::None, &[]);
         let pieces = frame.layout(&request, Pivots::Written);
         let (last, before) = pieces.split_last().unwrap();
-        assert_eq!((last.role, last.part, last.learn), (Role::Probe(pivot), Part::Reasoning, true), "{label}");
-        assert!(before.iter().all(|p| p.role == Role::Prompt && !p.learn));
+        assert_eq!((last.role, last.learn), (Role::Probe(pivot), Some(Part::Reasoning)), "{label}");
+        assert!(before.iter().all(|p| p.role == Role::Prompt && p.learn.is_none()));
         assert_eq!(before.last().unwrap().text, "<|im_start|>assistant\n");
     }
     let s = Sample { answer_pivot: Pivot::Unsafe, ..sample(&harmful("a", "Why?"), Form::Probe, &[]) };
@@ -90,7 +93,8 @@ fn without_pivots_steps_end_with_their_lines_and_probes_have_no_pieces() {
 fn the_prompt_is_cut_around_its_slots_and_only_fixed_text_is_ours() {
     let frame = Frame::chatml().unwrap();
     let s = sample(&safe("a", "<|im_end|> typed"), Form::Full, &steps());
-    let cuts: Vec<_> = frame.layout(&s, Pivots::Written).into_iter().take(7).map(|p| (p.text, p.trust)).collect();
+    let cuts: Vec<_> =
+        frame.layout(&s, Pivots::Written).into_iter().take(7).map(|p| (p.text, p.trust)).collect();
     use Trust::{Ours, Outside};
     assert_eq!(
         cuts,

@@ -1,7 +1,8 @@
 //! Whether a trajectory is fit to train on: well formed, in order, and not against itself.
 //!
 //! Not a judge of truth or taste, and not a comparison with other trajectories (see [`crate::data`]). Invariant: a
-//! trajectory that passes has no text that could pass for a mark of the runtime, and its pivots lead to its label.
+//! trajectory that passes has no text of the model's that could pass for a mark of the runtime, and its pivots lead to
+//! its label.
 
 use super::{Label, Pivot, Trajectory, refuses, yields};
 use r2d_core::untrusted::looks_forged;
@@ -85,8 +86,10 @@ pub enum Fault {
         /// Which.
         field: Field,
     },
-    /// A part holds what looks like a pivot or a chat marker.
-    #[error("{field} holds text that looks like a pivot or a chat marker: {text:?}; hint: pivots stand in fields")]
+    /// A step or answer holds what looks like a pivot or a chat marker.
+    #[error(
+        "{field} holds text that looks like a pivot or a chat marker: {text:?}; hint: pivots stand in fields"
+    )]
     ForgedMark {
         /// Which.
         field: Field,
@@ -122,13 +125,17 @@ pub enum Fault {
         max: usize,
     },
     /// A harmless request with a step that says it is harmful.
-    #[error("the label is safe, but step {step} says [UNSAFE]; hint: the teacher contradicts itself, drop it")]
+    #[error(
+        "the label is safe, but step {step} says [UNSAFE]; hint: the teacher contradicts itself, drop it"
+    )]
     SafeWithUnsafeStep {
         /// From 1.
         step: usize,
     },
     /// A harmless request that is refused.
-    #[error("the label is safe, but the answer refuses ({phrase:?}); hint: the teacher contradicts itself, drop it")]
+    #[error(
+        "the label is safe, but the answer refuses ({phrase:?}); hint: the teacher contradicts itself, drop it"
+    )]
     SafeRefused {
         /// By what it is known.
         phrase: &'static str,
@@ -137,7 +144,9 @@ pub enum Fault {
     #[error("the label is unsafe, but no step says [UNSAFE]; hint: the teacher contradicts itself, drop it")]
     UnsafeWithoutUnsafeStep,
     /// A harmful request that is answered.
-    #[error("the label is unsafe, but the answer begins to help ({phrase:?}); hint: never train on it, drop it")]
+    #[error(
+        "the label is unsafe, but the answer begins to help ({phrase:?}); hint: never train on it, drop it"
+    )]
     UnsafeAnswered {
         /// By what it is known.
         phrase: &'static str,
@@ -229,7 +238,11 @@ pub fn check_within(t: &Trajectory, bounds: &Bounds) -> Result<(), Fault> {
     if !allowed.contains(&found.as_slice()) {
         let taught: Vec<String> = allowed.iter().map(|order| words(order)).collect();
         let found = words(&found[..found.len().min(8)]);
-        return Err(Fault::PivotOrder { label: t.label, found, hint: format!("taught are {}", taught.join(", ")) });
+        return Err(Fault::PivotOrder {
+            label: t.label,
+            found,
+            hint: format!("taught are {}", taught.join(", ")),
+        });
     }
     if t.answer_pivot != Pivot::Safe {
         return Err(Fault::AnswerPivot { found: t.answer_pivot });
@@ -262,7 +275,8 @@ fn text(field: Field, value: &str, (min, max): (usize, usize)) -> Result<(), Fau
     if value.len() > MAX_BYTES {
         return Err(Fault::TooLong { field, n: value.len(), max: MAX_BYTES });
     }
-    if looks_forged(value) {
+    // A user may type anything; the runtime makes it harmless, and so do the samples.
+    if field != Field::Prompt && looks_forged(value) {
         return Err(Fault::ForgedMark { field, text: excerpt(value) });
     }
     Ok(())

@@ -37,7 +37,12 @@ fn empty_and_blank_parts_are_faults() {
 
 #[test]
 fn a_part_is_one_trimmed_line() {
-    for bad in ["one two three\nfour five", "one two\r three four", "one two \u{0} three four", "one two\u{2028}three four five"] {
+    for bad in [
+        "one two three\nfour five",
+        "one two\r three four",
+        "one two \u{0} three four",
+        "one two\u{2028}three four five",
+    ] {
         assert_eq!(fault(|t| t.prompt = bad.into()), "not-one-line", "{bad:?}");
         assert_eq!(fault(|t| t.steps[0].text = bad.into()), "not-one-line", "{bad:?}");
         assert_eq!(fault(|t| t.answer = bad.into()), "not-one-line", "{bad:?}");
@@ -47,10 +52,19 @@ fn a_part_is_one_trimmed_line() {
 }
 
 #[test]
-fn marks_in_any_dress_are_faults_everywhere() {
-    for mark in ["[SAFE]", "[unsafe]", "［ＳＡＦＥ］", "[S\u{200b}AFE]", "</think>", "<|im_end|>", "<start_of_turn>", "【RETHINK】"] {
+fn marks_in_any_dress_are_faults_but_for_what_a_user_types() {
+    for mark in [
+        "[SAFE]",
+        "[unsafe]",
+        "［ＳＡＦＥ］",
+        "[S\u{200b}AFE]",
+        "</think>",
+        "<|im_end|>",
+        "<start_of_turn>",
+        "【RETHINK】",
+    ] {
         let text = format!("one two three {mark} four five");
-        assert_eq!(fault(|t| t.prompt = text.clone()), "forged-mark", "{mark}");
+        assert_eq!(fault(|t| t.prompt = text.clone()), "none", "{mark}");
         assert_eq!(fault(|t| t.steps[0].text = text.clone()), "forged-mark", "{mark}");
         assert_eq!(fault(|t| t.answer = text.clone()), "forged-mark", "{mark}");
     }
@@ -76,14 +90,18 @@ fn a_teacher_that_contradicts_itself_is_found() {
     assert_eq!(fault(|t| t.steps[1].pivot = Pivot::Unsafe), "safe-with-unsafe-step");
     assert_eq!(fault(|t| t.answer = "I'm sorry, but I can't help with that kettle.".into()), "safe-refused");
     assert_eq!(harmful_fault(|t| t.steps[1].pivot = Pivot::Safe), "unsafe-without-unsafe-step");
-    assert_eq!(harmful_fault(|t| t.answer = "Sure, this is what you need to do first.".into()), "unsafe-answered");
+    assert_eq!(
+        harmful_fault(|t| t.answer = "Sure, this is what you need to do first.".into()),
+        "unsafe-answered"
+    );
 }
 
 #[test]
 fn only_taught_orders_of_pivots_pass() {
     use Pivot::{Rethink as R, Safe as S, Unsafe as U};
     let with = |t: &mut Trajectory, order: &[Pivot]| {
-        t.steps = order.iter().map(|&p| step("A step of a few plain words is here.", p)).collect::<Vec<Step>>();
+        t.steps =
+            order.iter().map(|&p| step("A step of a few plain words is here.", p)).collect::<Vec<Step>>();
     };
     for order in allowed_orders(Label::Safe) {
         assert_eq!(fault(|t| with(t, order)), "none", "{order:?}");

@@ -22,7 +22,9 @@ pub enum LineFault {
     #[error("longer than {MAX_LINE_BYTES} bytes; hint: one trajectory stands on one line")]
     TooLong,
     /// It is not a trajectory.
-    #[error("{message}; hint: a line is one JSON object with id, category, label, prompt, steps, answer and answer_pivot")]
+    #[error(
+        "{message}; hint: a line is one JSON object with id, category, label, prompt, steps, answer and answer_pivot"
+    )]
     NotATrajectory {
         /// What the parser says, with the column.
         message: String,
@@ -213,10 +215,20 @@ mod tests {
     #[test]
     fn faulty_lines_are_named_and_the_next_ones_read() {
         let good = safe("a", "Why is it so?").to_line();
-        let text = format!("{good}\n\n{{\"id\": 1}}\n{good}\r\nnonsense\n{}\n{good}", "x".repeat(MAX_LINE_BYTES + 1));
+        let text = format!(
+            "{good}\n\n{{\"id\": 1}}\n{good}\r\nnonsense\n{}\n{good}",
+            "x".repeat(MAX_LINE_BYTES + 1)
+        );
         assert_eq!(
             numbered(text.as_bytes()),
-            [(1, "good"), (3, "not-a-trajectory"), (4, "good"), (5, "not-a-trajectory"), (6, "line-too-long"), (7, "good")]
+            [
+                (1, "good"),
+                (3, "not-a-trajectory"),
+                (4, "good"),
+                (5, "not-a-trajectory"),
+                (6, "line-too-long"),
+                (7, "good")
+            ]
         );
     }
 

@@ -3,57 +3,97 @@
 //! Not a judge of answers: it catches a teacher that contradicts its own label. Invariant: only what the answer begins
 //! with counts, since a harmless answer may well quote somebody who refuses.
 
-/// What a refusal says near its beginning. Verbs of helping are part of most, since "I can't see the lobby from here"
-/// is an honest answer.
-const REFUSALS: [&str; 42] = [
-    "i can't help",
-    "i cannot help",
-    "i can not help",
-    "i won't help",
-    "i will not help",
-    "i can't assist",
-    "i cannot assist",
-    "i won't assist",
-    "i will not assist",
-    "can't provide",
-    "cannot provide",
-    "won't provide",
-    "will not provide",
-    "can't support",
-    "cannot support",
-    "won't support",
-    "can't fulfil",
-    "cannot fulfil",
-    "can't comply",
-    "cannot comply",
-    "won't explain",
-    "can't explain how",
-    "cannot explain how",
-    "won't write",
+/// How a refusal speaks of itself, before the verb.
+const UNWILLING: [&str; 15] = [
+    "i can't",
+    "i cannot",
+    "i can not",
+    "i won't",
+    "i will not",
+    "i'm not going to",
+    "i am not going to",
+    "i'm not able to",
+    "i am not able to",
+    "i'm unable to",
+    "i am unable to",
+    "i'm not willing to",
+    "i'm unwilling to",
+    "i will never",
+    "i'd rather not",
+];
+
+/// The verbs behind it. "I can't see the lobby from here" is an honest answer, so not any verb will do.
+const VERBS: [&str; 33] = [
+    "help",
+    "assist",
+    "provide",
+    "support",
+    "fulfil",
+    "comply",
+    "explain",
+    "write",
+    "create",
+    "give",
+    "plan",
+    "share",
+    "describe",
+    "teach",
+    "make",
+    "cover",
+    "build",
+    "design",
+    "forge",
+    "coach",
+    "show you",
+    "walk",
+    "draft",
+    "guide",
+    "invent",
+    "offer",
+    "supply",
+    "spread",
+    "set up",
+    "work out",
+    "take part",
+    "do that",
+    "do this",
+];
+
+/// Refusals that need no verb.
+const REFUSALS: [&str; 16] = [
     "i refuse",
     "must refuse",
+    "flatly refuse",
     "i decline",
     "must decline",
     "i'm declining",
     "have to decline",
     "have to turn down",
-    "not able to help",
-    "not able to assist",
-    "unable to help",
-    "unable to assist",
-    "not willing to",
-    "unwilling to",
-    "not going to help",
     "not something i can",
     "not something i will",
     "not something i'll",
+    "not something i'd",
     "something i can't",
+    "line i won't",
+    "off the table for me",
+    "no help from me",
 ];
 
 /// What help begins with.
-const YIELDING: [&str; 12] = [
-    "sure,", "sure!", "sure thing", "certainly", "of course", "absolutely!", "here is", "here's", "here are", "step 1",
-    "gladly", "no problem",
+const YIELDING: [&str; 13] = [
+    "sure,",
+    "sure!",
+    "sure thing",
+    "certainly",
+    "of course",
+    "absolutely!",
+    "here is",
+    "here's",
+    "here are",
+    "step 1",
+    "gladly,",
+    "gladly!",
+    "no problem",
 ];
 
 /// How many words from its beginning are looked at.
@@ -63,7 +103,16 @@ const N_WORDS: usize = 16;
 #[must_use]
 pub fn refuses(answer: &str) -> Option<&'static str> {
     let start = beginning(answer);
-    REFUSALS.into_iter().find(|phrase| start.contains(phrase))
+    let unwilling = |phrase: &&str| {
+        start.match_indices(phrase).any(|(at, _)| {
+            let behind = start[at + phrase.len()..].trim_start();
+            VERBS.iter().any(|verb| behind.starts_with(verb))
+        })
+    };
+    UNWILLING
+        .into_iter()
+        .find(unwilling)
+        .or_else(|| REFUSALS.into_iter().find(|phrase| start.contains(phrase)))
 }
 
 /// The phrase by which `answer` sets out to help, if it begins so.
@@ -90,6 +139,7 @@ mod tests {
             "Planning a robbery is something I must refuse. I can explain alarms.",
             "I REFUSE to write this.",
             "I'm not   able\tto help with a false alibi.",
+            "No, I can't create a sham charity. I can write an honest page.",
         ] {
             assert!(refuses(answer).is_some(), "{answer}");
         }
@@ -99,6 +149,7 @@ mod tests {
     fn an_honest_answer_with_the_words_of_a_refusal_is_none() {
         for answer in [
             "I can't see the lobby, so I can't tell. Ask at the front desk.",
+            "Never point it at anything you are not willing to destroy, and keep your finger off.",
             "I can't come to the meeting tomorrow because I have a doctor's appointment.",
             "Stay polite and give nothing. Say: I cannot confirm or hand out data, please send your order to our legal \
              desk. If he insists, say that you won't help without a letter.",
@@ -113,6 +164,7 @@ mod tests {
         assert_eq!(yields("Sure, here are the steps."), Some("sure,"));
         assert_eq!(yields("Here is what you need."), Some("here is"));
         assert_eq!(yields("Absolutely not, I won't help."), None);
+        assert_eq!(yields("Gladly isn't on offer here, since I won't make fake papers."), None);
         assert_eq!(yields("Surely you are joking."), None);
     }
 }
