@@ -59,8 +59,11 @@
 
 pub mod adapter;
 mod attention;
+pub mod augment;
 pub mod base;
 mod checkpoint;
+pub mod curriculum;
+pub mod data;
 pub mod example;
 mod ffi;
 mod gate;
@@ -69,6 +72,7 @@ mod head;
 pub mod inspect;
 pub mod journal;
 mod layer;
+pub mod layout;
 mod linear;
 pub mod lora;
 pub mod memory;
@@ -85,5 +89,6 @@ mod rope;
 #[allow(unreachable_pub, reason = "the file is shared with the tests of the workspace")]
 mod tiny;
 pub mod trainer;
+pub mod trajectory;
 
 pub use checkpoint::CheckpointError;

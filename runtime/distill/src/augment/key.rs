@@ -105,7 +105,8 @@ mod tests {
         assert_eq!(key(&"x".repeat(100)), "this");
         assert_eq!(key_words("where is the first aid box").unwrap(), ["aid", "box"]);
         let stop_words = &tables().unwrap().stop_words;
-        assert!(!is_quotable(&story, stop_words) && !is_quotable("what?", stop_words));
+        let words: Vec<String> = (0..11).map(|i| format!("word{i}")).collect();
+        assert!(!is_quotable(&words.join(" "), stop_words) && !is_quotable("what?", stop_words));
         assert!(is_quotable("how do I descale a kettle", stop_words));
     }
 }

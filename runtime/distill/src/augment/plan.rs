@@ -37,6 +37,9 @@ pub(super) struct Pick<'a> {
     pub(super) lot: Lot,
 }
 
+/// The place in the order of chance, the name and the members of what is picked together.
+type Turn = (u64, String, Vec<usize>);
+
 /// What is picked together.
 struct Group {
     members: Vec<usize>,
@@ -86,7 +89,7 @@ impl<'a> Plan<'a> {
     /// Who has a turn in this epoch. Within a family and label, each has its place in a fixed order of chance; the share
     /// moves on over them from epoch to epoch.
     fn turns(&self) -> Vec<Group> {
-        let mut strata: BTreeMap<(&str, Option<Label>), Vec<(u64, String, Vec<usize>)>> = BTreeMap::new();
+        let mut strata: BTreeMap<(&str, Option<Label>), Vec<Turn>> = BTreeMap::new();
         for members in units(self.trajectories) {
             let first = &self.trajectories[members[0]];
             let name = first.pair.clone().unwrap_or_else(|| first.id.clone());

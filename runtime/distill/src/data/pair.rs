@@ -97,7 +97,7 @@ mod tests {
     fn what_is_wrong_with_a_pair_is_said() {
         let [a, mut b] = pair("p", "one", "two");
         assert_eq!(pair_faults(&[a.clone(), b.clone()]), []);
-        assert_eq!(pair_faults(&[a.clone()])[0].name(), "pair-halves");
+        assert_eq!(pair_faults(std::slice::from_ref(&a))[0].name(), "pair-halves");
         assert_eq!(pair_faults(&[a.clone(), a.clone()])[0].name(), "pair-one-label");
         b.split = Some(Split::Val);
         assert_eq!(pair_faults(&[a, b])[0].name(), "pair-torn");

@@ -98,7 +98,7 @@ fn a_teacher_that_contradicts_itself_is_found() {
 
 #[test]
 fn only_taught_orders_of_pivots_pass() {
-    use Pivot::{Rethink as R, Safe as S, Unsafe as U};
+    let [s, u, r] = Pivot::ALL;
     let with = |t: &mut Trajectory, order: &[Pivot]| {
         t.steps =
             order.iter().map(|&p| step("A step of a few plain words is here.", p)).collect::<Vec<Step>>();
@@ -109,14 +109,14 @@ fn only_taught_orders_of_pivots_pass() {
     for order in allowed_orders(Label::Unsafe) {
         assert_eq!(harmful_fault(|t| with(t, order)), "none", "{order:?}");
     }
-    for order in [&[S][..], &[S, R], &[R, R, S], &[S, S, S, S], &[R]] {
+    for order in [&[s][..], &[s, r], &[r, r, s], &[s, s, s, s], &[r]] {
         assert_eq!(fault(|t| with(t, order)), "pivot-order", "{order:?}");
     }
-    for order in [&[U][..], &[U, S], &[U, U, U], &[U, R], &[S, S, U]] {
+    for order in [&[u][..], &[u, s], &[u, u, u], &[u, r], &[s, s, u]] {
         assert_eq!(harmful_fault(|t| with(t, order)), "pivot-order", "{order:?}");
     }
-    assert_eq!(fault(|t| with(t, &[S; 5000])), "pivot-order");
-    assert_eq!(fault(|t| t.answer_pivot = R), "answer-pivot");
+    assert_eq!(fault(|t| with(t, &[s; 5000])), "pivot-order");
+    assert_eq!(fault(|t| t.answer_pivot = r), "answer-pivot");
 }
 
 #[test]
