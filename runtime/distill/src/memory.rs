@@ -1,0 +1,93 @@
+//! What a run takes: the sum before it starts, and what the process holds while it runs.
+//!
+//! Invariant: the sum is not below what the run's own lists take; the allocator and the kernel add some per cent.
+
+use crate::base::Base;
+use crate::head;
+use crate::layer::{Inner, Room};
+use crate::linear::Linear;
+use crate::lora::Lora;
+use serde::Serialize;
+use std::fmt;
+
+/// A sum of memory, part by part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Estimate {
+    /// What takes memory, and how many bytes.
+    pub parts: Vec<(&'static str, u64)>,
+    /// Layers that keep their inner results; the others run twice.
+    pub n_kept_layers: usize,
+}
+
+impl Estimate {
+    /// All parts together, in bytes.
+    #[must_use]
+    pub fn n_bytes(&self) -> u64 {
+        self.parts.iter().map(|(_, n)| n).sum()
+    }
+}
+
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, n) in &self.parts {
+            write!(f, "{name} {} MB + ", n.div_ceil(1_000_000))?;
+        }
+        write!(f, "0 = {} MB", self.n_bytes().div_ceil(1_000_000))
+    }
+}
+
+/// What decides the sum, besides model and adapter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// Most tokens of a batch.
+    pub(crate) n_rows: usize,
+    /// Most of them with a loss.
+    pub(crate) n_loss_rows: usize,
+    /// Longest sequence.
+    pub(crate) n_longest: usize,
+    /// Tokens of all examples.
+    pub(crate) n_tokens: usize,
+    pub(crate) n_threads: usize,
+}
+
+/// The sum, with as many layers keeping their inner results as fit below `limit`.
+pub(crate) fn estimate(base: &Base, lora: &Lora, sizes: Sizes, limit: Option<u64>) -> Estimate {
+    let hyper = base.hyper();
+    let floats = |n: usize| (n as u64).saturating_mul(4);
+    let Sizes { n_rows, n_loss_rows, n_longest, n_tokens, n_threads } = sizes;
+    let weight = Linear::largest(base).max(head::chunk_len(base));
+    let logits = head::logits_bytes(hyper.n_vocab, n_loss_rows.max(1));
+    let scratch = n_threads * crate::attention::Room::n_per_thread(hyper, n_longest);
+    let inner = floats(Inner::n_per_row(hyper) * n_rows);
+    let mut parts = vec![
+        ("program", 24 << 20),
+        ("model file", base.gguf().n_bytes()),
+        ("adapter, gradient, moments", floats(4 * lora.n_params())),
+        ("layer inputs", floats((hyper.n_layer + 2) * hyper.n_embd * n_rows)),
+        ("one layer", floats(Room::n_per_row(hyper) * n_rows + scratch + 6 * lora.rank * n_rows)),
+        ("weights as floats", floats(weight)),
+        ("logits", logits as u64 + floats(3 * hyper.n_embd * logits / 4 / hyper.n_vocab)),
+        ("positions and data", floats(2 * hyper.n_rot * n_longest + 2 * n_tokens)),
+    ];
+    let fixed: u64 = parts.iter().map(|(_, n)| n).sum();
+    let fitting = limit.map_or(u64::MAX, |limit| limit.saturating_sub(fixed)) / inner.max(1);
+    // While a layer runs again, its results take the place of one that keeps them.
+    let mut n_kept_layers = usize::try_from(fitting).unwrap_or(usize::MAX).min(hyper.n_layer);
+    let n_held = n_kept_layers.max(1);
+    if n_kept_layers < hyper.n_layer {
+        n_kept_layers = n_kept_layers.saturating_sub(1);
+    }
+    parts.push(("inner results of layers", inner.saturating_mul(n_held as u64)));
+    Estimate { parts, n_kept_layers }
+}
+
+/// Bytes that this process holds in memory, and the most it ever held; none where the system does not say.
+#[must_use]
+pub fn resident() -> Option<(u64, u64)> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let read = |key: &str| {
+        let line = status.lines().find_map(|l| l.strip_prefix(key))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
+    };
+    Some((read("VmRSS:")?, read("VmHWM:")?))
+}

@@ -1,0 +1,264 @@
+//! Whole runs on tiny models: learning, breaking off, refusing.
+
+use super::*;
+use crate::adapter::{self, AdapterFormat, Provenance};
+use crate::example::{Part, PivotAt, Span};
+use crate::journal::Journal;
+use crate::tiny;
+use std::path::PathBuf;
+
+struct Watch {
+    rows: Vec<Row>,
+    journal: Option<Journal>,
+}
+
+impl Observer for Watch {
+    fn on_step(&mut self, row: &Row) -> Option<String> {
+        self.rows.push(row.clone());
+        self.journal.as_mut().and_then(|j| j.add(row).err()).map(|e| e.to_string())
+    }
+}
+
+struct Site {
+    folder: tempfile::TempDir,
+}
+
+impl Site {
+    fn new(architecture: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        tiny::write(&folder.path().join("tiny.gguf"), architecture, 7);
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn trainer(&self, recipe: Recipe) -> Trainer {
+        let base = Base::open(&self.path("tiny.gguf")).unwrap();
+        Trainer::new(base, recipe, examples(), Settings { n_threads: 2, max_bytes: None }).unwrap()
+    }
+
+    fn adapter(&self, trainer: &Trainer, name: &str) -> Vec<u8> {
+        let path = self.path(name);
+        let provenance = Provenance { date: "2026-11-26".into(), ..Provenance::default() };
+        adapter::write(&path, trainer.base(), trainer.lora(), AdapterFormat::F32, &provenance).unwrap();
+        std::fs::read(path).unwrap()
+    }
+}
+
+/// Answers that repeat a token of the prompt, behind a pivot that says whether it is odd.
+fn examples() -> Vec<Example> {
+    (0..24_u32)
+        .map(|i| {
+            let (plus, minus) = if i % 2 == 0 { (40, 41) } else { (41, 40) };
+            let mut tokens = vec![1, 2, i, 3, plus];
+            tokens.extend(std::iter::repeat_n(i, 3 + (i % 4) as usize));
+            let n = tokens.len() as u32;
+            Example {
+                tokens,
+                spans: vec![
+                    Span { positions: 4..5, part: Part::Reasoning, weight: 1.0 },
+                    Span { positions: 5..n, part: Part::Answer, weight: 1.0 },
+                ],
+                pivots: vec![PivotAt { position: 4, plus, minus }],
+            }
+        })
+        .collect()
+}
+
+fn recipe() -> Recipe {
+    let (learning_rate, epochs) = (1e-2, 8);
+    Recipe { rank: 4, alpha: 8.0, batch: 5, micro_tokens: 20, learning_rate, epochs, ..Recipe::default() }
+}
+
+fn run(trainer: &mut Trainer, limits: &Limits) -> (Ending, Vec<Row>) {
+    let mut watch = Watch { rows: Vec::new(), journal: None };
+    let ending = trainer.run(limits, &mut watch).unwrap();
+    (ending, watch.rows)
+}
+
+#[test]
+fn both_losses_go_down_on_a_toy_task() {
+    for architecture in tiny::ARCHITECTURES {
+        let site = Site::new(architecture);
+        let mut trainer = site.trainer(Recipe { epochs: 24, ..recipe() });
+        let before = trainer.evaluate(&examples()).unwrap();
+        let (ending, rows) = run(&mut trainer, &Limits::default());
+        assert_eq!(ending, Ending::Done);
+        assert_eq!(rows.len() as u64, trainer.n_steps());
+        let after = trainer.evaluate(&examples()).unwrap();
+        println!("{architecture}: {before:?} -> {after:?}");
+        assert!(after.swrd < 0.5 * before.swrd, "{architecture}: {before:?}, then {after:?}");
+        assert!(after.cpo < 0.7 * before.cpo, "{architecture}: {before:?}, then {after:?}");
+    }
+}
+
+#[test]
+fn a_run_that_is_broken_off_and_resumed_gives_the_same_bytes() {
+    for dropout in [0.0, 0.2] {
+        let site = Site::new("llama");
+        let recipe = Recipe { dropout, epochs: 3, ..recipe() };
+        let mut whole = site.trainer(recipe.clone());
+        let (_, rows) = run(&mut whole, &Limits::default());
+        let bytes = site.adapter(&whole, "whole.gguf");
+
+        let checkpoint = site.path("run.ckpt");
+        let limits =
+            |n_steps| Limits { n_steps, checkpoint: Some((checkpoint.clone(), 4)), ..Limits::default() };
+        let mut broken = site.trainer(recipe.clone());
+        run(&mut broken, &limits(Some(6)));
+        // Steps behind the last checkpoint are lost with the process, and made again.
+        broken.step().unwrap();
+        drop(broken);
+        let mut again = site.trainer(recipe.clone());
+        again.resume(&checkpoint).unwrap();
+        assert_eq!(again.position(), 6);
+        let (ending, rest) = run(&mut again, &limits(None));
+        assert_eq!(ending, Ending::Done);
+        assert_eq!(site.adapter(&again, "again.gguf"), bytes, "dropout {dropout}");
+        for (a, b) in rows[6..].iter().zip(&rest) {
+            assert_eq!(
+                (a.step, a.loss.to_bits(), a.gradient.to_bits()),
+                (b.step, b.loss.to_bits(), b.gradient.to_bits())
+            );
+        }
+        // And once more from the start: not even the first run was a matter of luck.
+        let mut same = site.trainer(recipe);
+        run(&mut same, &Limits::default());
+        assert_eq!(site.adapter(&same, "same.gguf"), bytes);
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_run_or_a_damaged_one_is_refused() {
+    let site = Site::new("llama");
+    let path = site.path("run.ckpt");
+    let mut trainer = site.trainer(recipe());
+    trainer.step().unwrap();
+    trainer.save(&path).unwrap();
+    let refused = |trainer: &mut Trainer, words: &str| {
+        let before = trainer.lora().params.clone();
+        let error = trainer.resume(&path).unwrap_err().to_string();
+        assert!(error.contains(words) && error.contains("hint: "), "{error}");
+        assert_eq!((trainer.position(), &trainer.lora().params), (0, &before));
+    };
+    refused(&mut site.trainer(Recipe { seed: 1, ..recipe() }), "another recipe");
+    refused(&mut Site::new("qwen2").trainer(recipe()), "another model");
+    let base = Base::open(&site.path("tiny.gguf")).unwrap();
+    let fewer = examples()[1..].to_vec();
+    refused(&mut Trainer::new(base, recipe(), fewer, Settings::default()).unwrap(), "another data set");
+    let bytes = std::fs::read(&path).unwrap();
+    for at in [0, 9, 700, bytes.len() / 2, bytes.len() - 1] {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 4;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(site.trainer(recipe()).resume(&path).is_err(), "byte {at}");
+    }
+    for n in [0, 5, 100, bytes.len() / 2, bytes.len() - 1] {
+        std::fs::write(&path, &bytes[..n]).unwrap();
+        refused(&mut site.trainer(recipe()), "damaged");
+    }
+}
+
+#[test]
+fn limits_end_a_run_between_two_steps() {
+    let site = Site::new("llama");
+    let path = site.path("run.ckpt");
+    let mut trainer = site.trainer(recipe());
+    let none = Limits { time: Some(std::time::Duration::ZERO), ..Limits::default() };
+    assert_eq!(run(&mut trainer, &none), (Ending::Stopped(Stop::Time), vec![]));
+    let tight =
+        Limits { resident_bytes: Some(1), checkpoint: Some((path.clone(), 100)), ..Limits::default() };
+    let (ending, rows) = run(&mut trainer, &tight);
+    assert!(matches!(ending, Ending::Stopped(Stop::Memory(n)) if n > 1) && rows.len() == 1, "{ending:?}");
+    let mut next = site.trainer(recipe());
+    next.resume(&path).unwrap();
+    assert_eq!(next.position(), 1);
+    struct Impatient;
+    impl Observer for Impatient {
+        fn on_step(&mut self, _: &Row) -> Option<String> {
+            Some("too hot".into())
+        }
+    }
+    let ending = next.run(&Limits::default(), &mut Impatient).unwrap();
+    assert_eq!(ending, Ending::Stopped(Stop::Asked("too hot".into())));
+}
+
+#[test]
+fn a_run_that_will_not_fit_is_refused_with_the_sum() {
+    let site = Site::new("llama");
+    let base = || Base::open(&site.path("tiny.gguf")).unwrap();
+    let settings = |max_bytes| Settings { n_threads: 1, max_bytes: Some(max_bytes) };
+    let error = Trainer::new(base(), recipe(), examples(), settings(1_000_000)).unwrap_err().to_string();
+    assert!(error.contains("model file") && error.contains("logits") && error.contains("= "), "{error}");
+    let all = Trainer::new(base(), recipe(), examples(), settings(1 << 30)).unwrap();
+    assert_eq!(all.estimate().n_kept_layers, 2);
+    let tight = all.estimate().n_bytes() - 1;
+    let some = Trainer::new(base(), recipe(), examples(), settings(tight)).unwrap();
+    assert_eq!(some.estimate().n_kept_layers, 0);
+    assert!(some.estimate().n_bytes() <= tight);
+}
+
+#[test]
+fn examples_that_name_what_is_not_there_are_refused() {
+    let site = Site::new("llama");
+    let refused = |change: fn(&mut Example), words: &str| {
+        let mut bad = examples();
+        change(&mut bad[3]);
+        let base = Base::open(&site.path("tiny.gguf")).unwrap();
+        let error = Trainer::new(base, recipe(), bad, Settings::default()).unwrap_err().to_string();
+        assert!(error.starts_with("example 3: ") && error.contains(words), "{error}");
+    };
+    refused(|e| e.tokens[2] = 48, "token 48");
+    refused(|e| e.pivots[0].minus = u32::MAX, "token 4294967295");
+    refused(|e| e.spans[0].positions = 0..2, "0..2");
+    refused(|e| e.spans[1].positions = 4..6, "4..6");
+    refused(|e| e.spans[1].positions.end += 1, "cannot be learnt");
+    refused(|e| e.pivots[0].position = 99, "99..100");
+    refused(|e| e.spans[0].weight = -1.0, "a weight of -1");
+    refused(|e| (e.spans, e.pivots) = (vec![], vec![]), "none of them is learnt");
+    refused(|e| e.tokens = vec![1; 129], "129 tokens");
+}
+
+#[test]
+fn the_log_has_each_step_once_after_a_crash() {
+    let site = Site::new("llama");
+    let path = site.path("run.jsonl");
+    let mut trainer = site.trainer(recipe());
+    let mut watch = Watch { rows: Vec::new(), journal: Some(Journal::open(&path, 0).unwrap()) };
+    trainer.run(&Limits { n_steps: Some(5), ..Limits::default() }, &mut watch).unwrap();
+    use std::io::Write as _;
+    std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"step\":6,").unwrap();
+    let mut journal = Journal::open(&path, 3).unwrap();
+    for row in &watch.rows[3..] {
+        journal.add(row).unwrap();
+    }
+    let steps = |rows: &[Row]| rows.iter().map(|r| (r.step, r.n_tokens)).collect::<Vec<_>>();
+    assert_eq!(steps(&Journal::read(&path).unwrap()), steps(&watch.rows));
+}
+
+#[test]
+fn an_adapter_file_says_what_it_was_made_of() {
+    let site = Site::new("qwen3");
+    let trainer = site.trainer(recipe());
+    let path = site.path("adapter.gguf");
+    let provenance = Provenance {
+        name: "test".into(),
+        base_sha256: trainer.base().sha256().into(),
+        data_sha256: trainer.data_sha256().into(),
+        recipe: trainer.recipe().to_toml().unwrap(),
+        metrics: "{\"loss\":1.5}".into(),
+        date: "2026-11-26".into(),
+    };
+    for format in [AdapterFormat::F16, AdapterFormat::F32] {
+        adapter::write(&path, trainer.base(), trainer.lora(), format, &provenance).unwrap();
+        let info = adapter::read(&path).unwrap();
+        assert_eq!(info.provenance, provenance);
+        assert_eq!((info.architecture.as_str(), info.rank, info.alpha), ("qwen3", 4, 8.0));
+        assert_eq!(info.n_matrices, 14);
+        info.check_base(trainer.base().sha256()).unwrap();
+        assert!(info.check_base("00").unwrap_err().to_string().contains("hint: "));
+    }
+    assert!(adapter::read(&site.path("tiny.gguf")).is_err());
+}
