@@ -6,7 +6,9 @@
 use crate::config::{self, Config, Loaded, Platform, Sources};
 use crate::exit::{Exit, UsageError};
 use crate::weights::Loading;
-use crate::{ask, audit_command, bench, check_up, eval_command, models_command, output, serve};
+use crate::{
+    ask, audit_command, bench, check_up, distill_command, eval_command, models_command, output, serve,
+};
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -107,6 +109,9 @@ enum Command {
     /// Measure safety, over-refusal, usefulness and time
     #[command(subcommand)]
     Eval(eval_command::Command),
+    /// Train an adapter on the model's own quantised file
+    #[command(subcommand)]
+    Distill(distill_command::Command),
     /// Read and verify the audit log
     #[command(subcommand)]
     Audit(audit_command::Command),
@@ -161,6 +166,9 @@ impl Cli {
             Command::Config(command) => configure(&global, &command),
             Command::Eval(command) => {
                 eval_command::run(command, &home, &|choice| Ok(global.load(choice)?.config))
+            }
+            Command::Distill(command) => {
+                distill_command::run(command, &home, &|choice| Ok(global.load(choice)?.config))
             }
             Command::Audit(command) => audit_command::run(&home, &command),
             Command::Models(command) => models_command::run(&home, command),

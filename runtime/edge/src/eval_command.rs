@@ -178,7 +178,7 @@ fn usage(error: impl std::fmt::Display) -> UsageError {
 }
 
 /// The folder of the suites' data: as given, else as configured.
-fn data_folder(given: Option<PathBuf>, config: &Config) -> Option<PathBuf> {
+pub(crate) fn data_folder(given: Option<PathBuf>, config: &Config) -> Option<PathBuf> {
     let configured = Some(&config.eval.data).filter(|data| !data.is_empty());
     given.or_else(|| configured.map(PathBuf::from))
 }
@@ -207,7 +207,7 @@ fn write(file: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 /// Now, in RFC 3339, to the second.
-fn now() -> String {
+pub(crate) fn now() -> String {
     humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
 }
 

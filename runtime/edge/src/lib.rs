@@ -19,6 +19,7 @@ mod audit_command;
 mod bench;
 mod check_up;
 mod cli;
+mod distill_command;
 mod eval_command;
 mod exit;
 mod models_command;

@@ -1,0 +1,38 @@
+//! `distill`: trains a LoRA adapter on the model's own quantised file, and looks after the data for it.
+//!
+//! Words, files and the tokeniser only: losses, gradients and samples are in `r2d-distill`. Not here: judging whether an
+//! adapter is any good (`eval`).
+
+mod data;
+mod train;
+
+use crate::eval_command::Configured;
+use crate::exit::Exit;
+use clap::Subcommand;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train an adapter; goes on where an earlier run in the same folder stopped
+    Train(Box<train::TrainArgs>),
+    /// Look over trajectories before they are trained on
+    #[command(subcommand)]
+    Data(data::Command),
+    /// Say what an adapter file says of itself
+    Show {
+        /// The file
+        adapter: PathBuf,
+    },
+}
+
+/// Does what was asked.
+pub(crate) fn run(command: Command, home: &Path, config: Configured<'_>) -> anyhow::Result<Exit> {
+    match command {
+        Command::Train(args) => train::run(&args, home, config),
+        Command::Data(command) => data::run(&command, config),
+        Command::Show { adapter } => {
+            crate::output::json(&r2d_distill::adapter::read(&adapter)?);
+            Ok(Exit::Done)
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! `distill train`: from trajectories and a recipe to an adapter file, in a folder that can be taken up again.
+//!
+//! The folder holds `checkpoint`, `log.jsonl` and, when the run is done, `adapter.gguf`. Invariant: the same data,
+//! recipe, model and threads give the same adapter to the bit, however often the run was broken off.
+
+use crate::cli::ModelChoice;
+use crate::eval_command::Configured;
+use crate::exit::{Exit, UsageError};
+use crate::output;
+use crate::source::{Source, Use};
+use crate::weights::{self, Loading};
+use anyhow::{Context, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use r2d_distill::adapter::{self, AdapterFormat, Provenance};
+use r2d_distill::augment::Sample;
+use r2d_distill::base::Base;
+use r2d_distill::curriculum::Curriculum;
+use r2d_distill::data;
+use r2d_distill::example::Example;
+use r2d_distill::journal::Journal;
+use r2d_distill::layout::{self, Frame, Marks, Pivots};
+use r2d_distill::trainer::{Ending, Limits, Losses, Observer, Row, Settings, Stop, Trainer};
+use r2d_distill::trajectory::{self, Split, Trajectory};
+use r2d_engine::grammar::PivotStrings;
+use r2d_engine::intake::Intake;
+use r2d_engine::model::{Model, Token, Trust};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Share of the trajectories that is kept for validation where the data does not say.
+const VAL_SHARE: f64 = 0.1;
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// Trajectories, one JSON object a line; may be repeated
+    #[arg(long, value_name = "FILE", required = true)]
+    data: Vec<PathBuf>,
+    /// Recipe; without one the defaults
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+    /// Folder of the run
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Name of the adapter
+    #[arg(long, default_value = "adapter")]
+    name: String,
+    #[command(flatten)]
+    model: ModelChoice,
+    /// Threads; 0 takes one for each physical core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Most memory that the run may plan for, in MB
+    #[arg(long, value_name = "MB", default_value_t = 1150)]
+    max_memory_mb: u64,
+    /// Stop after so many minutes; the same command goes on
+    #[arg(long, value_name = "MIN")]
+    max_minutes: Option<u64>,
+    /// Steps between two checkpoints
+    #[arg(long, value_name = "N", default_value_t = 25)]
+    checkpoint_every: u64,
+    /// Ablation: without the contrast of pivots
+    #[arg(long)]
+    no_cpo: bool,
+    /// Ablation: without pivots in the text
+    #[arg(long)]
+    no_pivot: bool,
+}
+
+/// Trains.
+pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyhow::Result<Exit> {
+    let config = config(&args.model)?;
+    let curriculum = curriculum(args)?;
+    let trajectories = trajectories(&args.data)?;
+    let weights = weights::open(&Loading { config: &config, home })?;
+    let Source::Gguf { path, pivots, .. } = weights.source.clone() else {
+        return Err(UsageError("a scripted model has no weights; hint: name a GGUF model".into()).into());
+    };
+    // An adapter in the configuration would be trained on top of: the frozen base is the file itself.
+    let [train, val] = [Split::Train, Split::Val].map(|split| curriculum.samples(&trajectories, split));
+    let encoding =
+        Encoding { pivots, form: curriculum.pivots, weight: curriculum.pivot_weight, sets: [train?, val?] };
+    let [train, val] = weights.source.open(config.model.system.clone(), encoding)?;
+
+    std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
+    let n_threads = match args.threads {
+        0 => weights::n_threads(&config) as usize,
+        n => n,
+    };
+    let settings = Settings { n_threads, max_bytes: Some(args.max_memory_mb.saturating_mul(1_000_000)) };
+    let n_tokens: usize = train.iter().map(|e| e.tokens.len()).sum();
+    output::note(format!("{} examples of {n_tokens} tokens, {} to validate on", train.len(), val.len()));
+    let mut trainer = Trainer::new(Base::open(&path)?, curriculum.train.clone(), train, settings)?;
+    output::note(format!("memory: {}", trainer.estimate()));
+    let checkpoint = args.out.join("checkpoint");
+    if checkpoint.exists() {
+        trainer.resume(&checkpoint)?;
+        output::note(format!("going on behind step {} of {}", trainer.position(), trainer.n_steps()));
+    }
+    let limits = Limits {
+        time: args.max_minutes.map(|m| Duration::from_secs(m.saturating_mul(60))),
+        checkpoint: Some((checkpoint, args.checkpoint_every)),
+        ..Limits::default()
+    };
+    let log = args.out.join("log.jsonl");
+    let journal =
+        Journal::open(&log, trainer.position()).with_context(|| format!("cannot write {}", log.display()))?;
+    let mut watch = Watch { journal, bar: bar(trainer.n_steps(), trainer.position()) };
+    let ending = trainer.run(&limits, &mut watch)?;
+    watch.bar.finish_and_clear();
+    if let Ending::Stopped(stop) = ending {
+        let why = match stop {
+            Stop::Time => "its time is up".to_owned(),
+            Stop::Memory(held) => format!("the process holds {} MB", held / 1_000_000),
+            Stop::Steps => "it has made its steps".to_owned(),
+            Stop::Asked(reason) => bail!("the run stopped: {reason}"),
+        };
+        let (done, all) = (trainer.position(), trainer.n_steps());
+        output::line(format!("stopped behind step {done} of {all}: {why}; the same command goes on"));
+        return Ok(Exit::Refused);
+    }
+    let losses = if val.is_empty() { None } else { Some(trainer.evaluate(&val)?) };
+    finish(args, &curriculum, &trainer, losses)?;
+    Ok(Exit::Done)
+}
+
+fn curriculum(args: &TrainArgs) -> anyhow::Result<Curriculum> {
+    let mut curriculum = match &args.recipe {
+        Some(file) => Curriculum::read(file).map_err(|e| UsageError(e.to_string()))?,
+        None => Curriculum::default(),
+    };
+    if args.no_cpo {
+        curriculum.train.cpo = 0.0;
+    }
+    if args.no_pivot {
+        curriculum.pivots = Pivots::LeftOut;
+        curriculum.train.cpo = 0.0;
+    }
+    Ok(curriculum)
+}
+
+/// All trajectories of `files`, each of them checked, with a split.
+fn trajectories(files: &[PathBuf]) -> anyhow::Result<Vec<Trajectory>> {
+    let mut all = Vec::new();
+    for file in files {
+        let read = trajectory::read(file).map_err(|e| UsageError(e.to_string()))?;
+        for t in &read {
+            trajectory::check(t).map_err(|fault| {
+                let hint = "hint: `distill data check` lists all of them";
+                UsageError(format!("{}: trajectory {}: {fault}; {hint}", file.display(), t.id))
+            })?;
+        }
+        all.extend(read);
+    }
+    if all.iter().any(|t| t.split.is_none()) {
+        data::assign_splits(&mut all, VAL_SHARE, 0)?;
+    }
+    Ok(all)
+}
+
+/// Samples that wait for the model's tokeniser.
+struct Encoding {
+    pivots: PivotStrings,
+    form: Pivots,
+    weight: f32,
+    sets: [Vec<Sample>; 2],
+}
+
+impl Use for Encoding {
+    type Output = [Vec<Example>; 2];
+
+    fn with<M: Model>(self, model: M, intake: Intake) -> anyhow::Result<[Vec<Example>; 2]> {
+        let template = &intake.template;
+        let pivots = [&self.pivots.safe, &self.pivots.unsafe_, &self.pivots.rethink].map(String::as_str);
+        let frame = Frame::new(&template.system, &template.user, &template.assistant, pivots)?;
+        let id = |token: Token| u32::try_from(token.0);
+        let opening: Result<Vec<u32>, _> = intake.grammar.opening.iter().map(|t| id(*t)).collect();
+        let [safe, unsafe_, rethink] = intake.grammar.first;
+        let marks = Marks {
+            begin: model.begin().map(id).transpose()?,
+            opening: opening?,
+            first: [id(safe)?, id(unsafe_)?, id(rethink)?],
+        };
+        let mut tokens = Vec::new();
+        let mut encode = |sample: &Sample| {
+            let pieces = frame.layout(sample, self.form);
+            layout::encode(&pieces, &marks, self.weight, |text, trust, out| {
+                let trust = match trust {
+                    layout::Trust::Ours => Trust::Ours,
+                    layout::Trust::Outside => Trust::Outside,
+                };
+                tokens.clear();
+                model.tokenize(text, trust, &mut tokens);
+                // Ids of a vocabulary are never negative.
+                out.extend(tokens.iter().filter_map(|t| u32::try_from(t.0).ok()));
+            })
+            .with_context(|| format!("sample {}", sample.id))
+        };
+        let [train, val] = &self.sets;
+        let train: anyhow::Result<Vec<Example>> = train.iter().map(&mut encode).collect();
+        let val: anyhow::Result<Vec<Example>> = val.iter().map(&mut encode).collect();
+        Ok([train?, val?])
+    }
+}
+
+/// Logs each step and draws the bar.
+struct Watch {
+    journal: Journal,
+    bar: ProgressBar,
+}
+
+impl Observer for Watch {
+    fn on_step(&mut self, row: &Row) -> Option<String> {
+        let held = row.resident_bytes.map_or_else(String::new, |b| format!("  {} MB", b / 1_000_000));
+        self.bar.set_message(format!(
+            "loss {:.3} (text {:.3}, pivots {:.3})  {:.0} tokens/s{held}",
+            row.loss, row.swrd, row.cpo, row.tokens_per_s
+        ));
+        self.bar.set_position(row.step);
+        self.journal.add(row).err().map(|e| format!("the log cannot be written: {e}"))
+    }
+}
+
+fn bar(n_steps: u64, position: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(n_steps), ProgressDrawTarget::stderr());
+    // The template is a constant: if it were wrong, the bar would have its default look and nothing else.
+    let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {eta} to go");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.with_position(position)
+}
+
+/// What the run came to, in the adapter's own file.
+#[derive(Serialize)]
+struct Metrics {
+    steps: u64,
+    validation: Option<Losses>,
+}
+
+fn finish(
+    args: &TrainArgs,
+    curriculum: &Curriculum,
+    trainer: &Trainer,
+    validation: Option<Losses>,
+) -> anyhow::Result<()> {
+    let metrics = Metrics { steps: trainer.n_steps(), validation };
+    let provenance = Provenance {
+        name: args.name.clone(),
+        base_sha256: trainer.base().sha256().to_owned(),
+        data_sha256: trainer.data_sha256().to_owned(),
+        recipe: toml::to_string(curriculum).context("cannot write the recipe")?,
+        metrics: serde_json::to_string(&metrics).context("cannot write the figures")?,
+        date: crate::eval_command::now(),
+    };
+    let file = args.out.join("adapter.gguf");
+    adapter::write(&file, trainer.base(), trainer.lora(), AdapterFormat::F16, &provenance)?;
+    if let Some(Losses { swrd, cpo }) = validation {
+        output::line(format!("validation: text {swrd:.4}, pivots {cpo:.4}"));
+    }
+    output::line(format!("{}", file.display()));
+    Ok(())
+}
