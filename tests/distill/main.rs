@@ -208,9 +208,7 @@ fn logits_of_the_real_model_are_those_of_llama_cpp_with_and_without_an_adapter()
     let adapted = inspect::logits(trainer.base(), Some(trainer.lora()), &tokens).unwrap();
     let moved = apart_on_the_whole(&plain, &adapted);
     let file = folder.path().join("adapter.gguf");
-    for (ours, format) in
-        [(&plain, None), (&adapted, Some(AdapterFormat::F16))]
-    {
+    for (ours, format) in [(&plain, None), (&adapted, Some(AdapterFormat::F16))] {
         if let Some(format) = format {
             write_adapter(&trainer, &file, format);
         }
