@@ -165,23 +165,64 @@ const TEXT: &str = "<|im_start|>user\nHow do I reset an emergency stop after cle
     <|im_start|>assistant\n<think>\nThe request is about a safety device on a machine. [SAFE]\n</think>\n\
     Find out why it was pressed, make sure nobody is in the danger zone, then turn the button. [SAFE]<|im_end|>";
 
+/// The root mean square difference, in parts of the largest logit.
+fn apart_on_the_whole(a: &[f32], b: &[f32]) -> f64 {
+    let square: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    let largest = b.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+    (square / b.len() as f64).sqrt() / f64::from(largest)
+}
+
+/// The same weights as 32-bit floats, so that llama.cpp rounds no activations either.
+fn dequantised(base: &Base, path: &Path) {
+    let mut writer = gguf::Writer::default();
+    for (key, value) in base.gguf().values().filter(|(key, _)| !key.starts_with("tokenizer.")) {
+        match value {
+            gguf::Value::Unsigned(n) => writer.u32(key, *n as u32),
+            gguf::Value::Float(x) => writer.f32(key, *x as f32),
+            gguf::Value::Text(text) => writer.text(key, text),
+            _ => {}
+        }
+    }
+    writer.text("tokenizer.ggml.model", "no_vocab");
+    for tensor in base.gguf().tensors() {
+        let mut shape = vec![tensor.n_cols()];
+        if tensor.n_rows() > 1 {
+            shape.push(tensor.n_rows());
+        }
+        let numbers = base.gguf().numbers(tensor.name()).unwrap();
+        writer.tensor(tensor.name(), &shape, gguf::Body::F32(numbers));
+    }
+    writer.write(path).unwrap();
+}
+
 #[test]
 fn logits_of_the_real_model_are_those_of_llama_cpp_with_and_without_an_adapter() {
     let Some(path) = model_path() else { return };
     let tokens = tokens_of(&path, TEXT);
     let base = Base::open(&path).unwrap();
-    let ours = inspect::logits(&base, None, &tokens).unwrap();
-    let off = apart(&ours, &theirs(&path, None, &tokens));
-    println!("{off:.1e} over {} tokens", tokens.len());
-    assert!(off < 2e-2, "{off}");
-
-    let trainer = trained(&path, &[tokens.clone()], 1e-3);
-    let ours = inspect::logits(trainer.base(), Some(trainer.lora()), &tokens).unwrap();
-    let moved = apart(&inspect::logits(&base, None, &tokens).unwrap(), &ours);
     let folder = tempfile::tempdir().unwrap();
+    let floats = folder.path().join("f32.gguf");
+    dequantised(&base, &floats);
+    let plain = inspect::logits(&base, None, &tokens).unwrap();
+    let trainer = trained(&path, std::slice::from_ref(&tokens), 1e-3);
+    let adapted = inspect::logits(trainer.base(), Some(trainer.lora()), &tokens).unwrap();
+    let moved = apart_on_the_whole(&plain, &adapted);
     let file = folder.path().join("adapter.gguf");
-    write_adapter(&trainer, &file, AdapterFormat::F16);
-    let off = apart(&ours, &theirs(&path, Some(&file), &tokens));
-    println!("{off:.1e} with an adapter, of {moved:.1e} moved");
-    assert!(off < 2e-2 && moved > 2.0 * off, "{off} of {moved}");
+    for (ours, format) in [(&plain, None), (&adapted, Some(AdapterFormat::F16))] {
+        if let Some(format) = format {
+            write_adapter(&trainer, &file, format);
+        }
+        let adapter = format.map(|_| &*file);
+        let exact = apart(ours, &theirs(&floats, adapter, &tokens));
+        // llama.cpp rounds activations to 8 bits before it multiplies them by quantised weights: the floats above show
+        // that the difference is that. Of 3.5 million logits the unluckiest is three times as far off as usual.
+        let quantised = theirs(&path, adapter, &tokens);
+        let (whole, largest) = (apart_on_the_whole(ours, &quantised), apart(ours, &quantised));
+        println!(
+            "{format:?}: {exact:.1e} as floats; quantised {whole:.1e}, at most {largest:.1e}; moved {moved:.1e}"
+        );
+        let bound = if format == Some(AdapterFormat::F16) { 1e-3 } else { 1e-4 };
+        assert!(exact < bound && whole < 2e-2 && largest < 5e-2, "{exact} {whole} {largest}");
+        assert!(moved > 5.0 * whole, "the adapter moves logits by {moved} only");
+    }
 }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 /// Rows that one task takes.
 const N_ROWS: usize = 8;
 /// √(2/π)
-const ROOT: f32 = 0.797_884_56;
+const ROOT: f32 = 0.797_884_6;
 const CUBE: f32 = 0.044_715;
 
 /// act(x) and its derivative.

@@ -145,7 +145,7 @@ mod tests {
     fn products_of_transposed_and_strided_views_are_right() {
         let a: Vec<f32> = (0..12_u8).map(f32::from).collect();
         let b: Vec<f32> = (0..8_u8).map(|i| f32::from(i) - 3.0).collect();
-        let mut out = vec![1.0; 12];
+        let mut out = [1.0; 12];
         // The left two columns of a 4 x 3 matrix, times the transpose of a 4 x 2 matrix whose rows are 2 long.
         multiply_serial(
             ViewMut::strided(&mut out[..11], 4, 2, 3),
