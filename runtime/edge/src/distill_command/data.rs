@@ -100,8 +100,7 @@ fn dedup(file: &Path, out: Option<&Path>) -> anyhow::Result<bool> {
         output::json(duplicate);
     }
     if let Some(out) = out {
-        let kept: Vec<Trajectory> =
-            found.kept.iter().filter_map(|&i| trajectories.get(i)).cloned().collect();
+        let kept: Vec<Trajectory> = found.kept.iter().filter_map(|&i| trajectories.get(i)).cloned().collect();
         trajectory::write(out, &kept).with_context(|| format!("cannot write {}", out.display()))?;
     }
     output::note(format!("{} kept, {} repeated", found.kept.len(), found.dropped.len()));
