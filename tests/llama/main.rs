@@ -61,8 +61,7 @@ fn run(
 ) -> (Vec<Event>, u64) {
     let grammar = Arc::new(Grammar::look_up(scheduler.model(), &PivotStrings::default()).unwrap());
     let prompt = template().prompt(scheduler.model(), SYSTEM, &Untrusted::new(prompt)).unwrap();
-    let setup =
-        Setup { policy, guard: Guard::On, task, prompt, given: None, refusal: "No.".into(), grammar };
+    let setup = Setup { policy, guard: Guard::On, task, prompt, given: None, refusal: "No.".into(), grammar };
     scheduler.admit(1, setup, 0).unwrap();
     let began = std::time::Instant::now();
     let (mut events, mut n_ticks) = (Vec::new(), 0);

@@ -3,8 +3,8 @@
 //! Guarded and unguarded generation decode the same tokens in one run, taking turns, so that their ratio does not
 //! depend on the machine's mood. Only medians are told. Not a test: nothing here passes or fails.
 
-use crate::weights::{self, Loading};
 use crate::source::{Source, Use};
+use crate::weights::{self, Loading};
 use anyhow::bail;
 use r2d_core::policy::{Mode, Policy};
 use r2d_core::request::Task;
@@ -143,11 +143,7 @@ struct Plain {
 }
 
 /// Measures; `tell` is called before each round.
-pub(crate) fn run(
-    loading: &Loading<'_>,
-    rounds: usize,
-    tell: impl FnMut(usize),
-) -> anyhow::Result<Report> {
+pub(crate) fn run(loading: &Loading<'_>, rounds: usize, tell: impl FnMut(usize)) -> anyhow::Result<Report> {
     let weights = weights::open(loading)?;
     let Source::Gguf { path, context, .. } = &weights.source else {
         bail!("a scripted model costs nothing; hint: bench a GGUF model");
