@@ -10,5 +10,6 @@ cargo build --release --locked -p r2d-edge
 export R2D_HOME="$PWD/target/test-home"
 target/release/r2d-edge models pull smollm2-135m-instruct
 cargo test --release --locked --workspace
-# std must not leak into the core: with the workspace's features unified nobody would see it.
+# std must not leak into what a microcontroller runs: with the workspace's features unified nobody would see it.
 cargo build --release --locked -p r2d-core --no-default-features
+cargo build --release --locked -p r2d-firmware-host
