@@ -48,7 +48,7 @@ impl Bench {
         self.panel.outputs(Tick(self.now)).permit
     }
 
-    fn into_panel(&mut self, bytes: &[u8]) -> Vec<Event> {
+    fn give_panel(&mut self, bytes: &[u8]) -> Vec<Event> {
         let now = Tick(self.now);
         bytes.iter().filter_map(|b| self.panel.receive(now, *b)).collect()
     }
@@ -63,7 +63,7 @@ impl Bench {
         for _ in 0..16 {
             if let Some(bytes) = self.host.transmit(now, &mut out).map(<[u8]>::to_vec) {
                 self.look_at(&bytes);
-                self.into_panel(&bytes);
+                self.give_panel(&bytes);
             }
             if let Some(bytes) = self.panel.transmit(now, &mut out) {
                 learned.extend(bytes.iter().filter_map(|b| self.host.receive(now, *b)));
@@ -108,9 +108,9 @@ impl Bench {
     }
 
     fn check_that_the_real_one_opens(mut self) {
-        self.into_panel(&[0]);
+        self.give_panel(&[0]);
         let bytes = self.opener();
-        self.into_panel(&bytes);
+        self.give_panel(&bytes);
         assert_eq!(self.permit(), Permit::Open, "the flood proved nothing: {:?}", self.panel.gate());
     }
 }
@@ -119,17 +119,17 @@ fn flood(mut bench: Bench, mut forge: impl FnMut(&Bench, u64) -> Vec<u8>) -> Ben
     let begun = Instant::now();
     for n in 0..FRAMES {
         let bytes = forge(&bench, n);
-        bench.into_panel(&bytes);
+        bench.give_panel(&bytes);
         assert_eq!(bench.permit(), Permit::Closed, "frame {n} opened the gate: {bytes:02x?}");
         if n % 256 == 0 {
-            bench.into_panel(&[0]);
+            bench.give_panel(&[0]);
             bench.step();
             assert_eq!(bench.permit(), Permit::Closed);
             assert!(begun.elapsed() < LIMIT, "hangs at frame {n}");
         }
     }
     for _ in 0..600 {
-        bench.into_panel(&[0]);
+        bench.give_panel(&[0]);
         bench.step();
     }
     bench
