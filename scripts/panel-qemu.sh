@@ -2,6 +2,7 @@
 # Builds the panel's firmware and runs it in QEMU.
 #   ./scripts/panel-qemu.sh test     build, say size and memory, run the tests against it in QEMU (default)
 #   ./scripts/panel-qemu.sh build    build, say size and memory
+#   ./scripts/panel-qemu.sh env      build, and print what the tests need as shell commands; exit 3: not to be had here
 #   ./scripts/panel-qemu.sh run      run it: the line at a socket, buttons from the keyboard
 # With the target thumbv7m-none-eabi and qemu-system-arm installed those are used. Otherwise Debian's packages are
 # unpacked into a folder under target/: nothing on the machine is replaced, nothing is installed.
@@ -22,6 +23,7 @@ unpack() {
   mkdir -p "$into/packages"
   echo "fetching $# packages into ${into#"$root"/}" >&2
   (cd "$into/packages" && apt-get download -qq "$@" >&2) || die "packages could not be fetched; hint: apt-get update"
+  rm -rf "${into:?}/usr" "${into:?}/lib"
   local package
   for package in "$into"/packages/*.deb; do dpkg -x "$package" "$into"; done
   rm -r "$into/packages"
@@ -55,8 +57,8 @@ toolchain() {
 
 build() {
   toolchain
-  (cd "$firmware" && "${cargo[@]}" build --release --locked "${std[@]}") || die "the firmware does not build"
-  size
+  (cd "$firmware" && "${cargo[@]}" build --release --locked "${std[@]}" >&2) || exit 1
+  size >&2
 }
 
 # Flash is text and the initial values of data; RAM is data and what starts as zero. The rest of RAM is stack.
@@ -110,6 +112,11 @@ case "${1:-test}" in
     export R2D_PANEL_KERNEL=$kernel R2D_QEMU_ARM=$qemu
     cargo test --release --locked -p r2d-firmware-host --test panel -- --nocapture --test-threads=1
     ;;
+  env)
+    build
+    emulator
+    printf 'export R2D_PANEL_KERNEL=%q R2D_QEMU_ARM=%q\n' "$kernel" "$qemu"
+    ;;
   run)
     build
     emulator
@@ -118,5 +125,5 @@ case "${1:-test}" in
     exec "$qemu" -cpu cortex-m3 -M lm3s6965evb -display none -monitor none -semihosting-config enable=on,target=native \
       -serial "unix:$socket,server=on,wait=off" -serial mon:stdio -kernel "$kernel"
     ;;
-  *) echo "usage: panel-qemu.sh [test|build|run]" >&2; exit 2 ;;
+  *) echo "usage: panel-qemu.sh [test|build|env|run]" >&2; exit 2 ;;
 esac

@@ -155,6 +155,8 @@ impl Gate {
         }
         let next = match message {
             Message::Pending(p) if p.station != self.station => Err(Rejection::Station),
+            // Asking anew does not wash off a refusal.
+            Message::Pending(p) if self.is_refused(&p.request) => Err(Rejection::Refused),
             Message::Pending(p) => Ok(State::Judging(p.request.clone())),
             Message::Ready(r) if r.station != self.station => Err(Rejection::Station),
             Message::Ready(_) => Ok(State::Ready),
@@ -173,6 +175,11 @@ impl Gate {
         }
     }
 
+    /// Whether the last ruling was that this request is unsafe, expired or not.
+    fn is_refused(&self, request: &Id) -> bool {
+        matches!(&self.state, State::Standing(s) if s.ruling == Ruling::Refuse && s.request == *request)
+    }
+
     /// Whether a ruling may stand here, and until when.
     fn weigh(&self, now: Tick, ruled: &Ruled) -> Result<Standing, Rejection> {
         if ruled.station != self.station {
@@ -188,10 +195,7 @@ impl Gate {
         if until <= now {
             return Err(Rejection::Expired);
         }
-        if let State::Standing(s) = &self.state
-            && s.ruling == Ruling::Refuse
-            && ruled.ruling != Ruling::Refuse
-        {
+        if ruled.ruling != Ruling::Refuse && self.is_refused(&ruled.request) {
             return Err(Rejection::Refused);
         }
         Ok(Standing { request: ruled.request.clone(), ruling: ruled.ruling, until })

@@ -58,7 +58,7 @@ pub struct Counters {
     pub last_error: Option<FrameError>,
     /// Frames of this end's own role: the line is shorted to itself.
     pub echoed: u32,
-    /// Frames of no, or of another session, and beats that had waited somewhere.
+    /// Frames of no, or of another session, with an impossible acknowledgement, and beats that had waited.
     pub stale: u32,
     /// Messages that had come before.
     pub repeated: u32,
@@ -235,7 +235,7 @@ impl Link {
 
     /// A frame of a session.
     fn follow(&mut self, now: Tick, flow: Flow) -> Option<Event> {
-        match (&mut self.phase, &flow.packet) {
+        match (&self.phase, &flow.packet) {
             // Only a fresh beat proves that the host knows our nonce of this moment.
             (Phase::Answered(a), Packet::Beat(beat))
                 if a.session == flow.session && now.is_within(beat.echo, SILENCE) =>
@@ -244,31 +244,38 @@ impl Link {
                 self.phase = Phase::Up(Up::new(now, a.session, a.peer, beat.at));
                 Some(Event::Up(device))
             }
-            (Phase::Up(up), _) if up.session == flow.session && self.outbox.acknowledge(now, flow.ack) => {
-                match flow.packet {
-                    Packet::Beat(beat) if up.hear(now, beat) => Some(Event::Beat),
-                    Packet::Beat(_) => {
-                        self.counters.stale = self.counters.stale.saturating_add(1);
-                        None
-                    }
-                    Packet::Ack => None,
-                    Packet::Nak => {
-                        self.outbox.repeat(now);
-                        None
-                    }
-                    Packet::Data(data) => {
-                        if data.seq < up.next {
-                            self.counters.repeated = self.counters.repeated.saturating_add(1);
-                        }
-                        up.take(data).map(Event::Message)
-                    }
-                }
-            }
-            _ => {
-                self.counters.stale = self.counters.stale.saturating_add(1);
+            (Phase::Up(up), _) if up.session == flow.session => self.follow_up(now, flow),
+            _ => self.pass_over(),
+        }
+    }
+
+    /// A frame of the session that stands.
+    fn follow_up(&mut self, now: Tick, flow: Flow) -> Option<Event> {
+        let Phase::Up(up) = &mut self.phase else { return None };
+        if !self.outbox.acknowledge(now, flow.ack) {
+            return self.pass_over();
+        }
+        match flow.packet {
+            Packet::Beat(beat) if up.hear(now, beat) => Some(Event::Beat),
+            Packet::Beat(_) => self.pass_over(),
+            Packet::Ack => None,
+            Packet::Nak => {
+                self.outbox.repeat(now);
                 None
             }
+            Packet::Data(data) => {
+                if data.seq < up.next {
+                    self.counters.repeated = self.counters.repeated.saturating_add(1);
+                }
+                up.take(data).map(Event::Message)
+            }
         }
+    }
+
+    /// A frame that has no effect.
+    fn pass_over(&mut self) -> Option<Event> {
+        self.counters.stale = self.counters.stale.saturating_add(1);
+        None
     }
 
     fn next_frame(&mut self, now: Tick) -> Option<Frame> {

@@ -79,7 +79,7 @@ pub enum Ruling {
     /// Judging was not finished.
     #[default]
     Undecided,
-    /// Unsafe. Final for this request.
+    /// Unsafe. The panel takes nothing else for this request afterwards.
     Refuse,
     /// Undecided, and a person is asked to look.
     Review,

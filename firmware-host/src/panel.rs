@@ -174,3 +174,6 @@ impl Panel {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,7 +177,7 @@ impl StackWatch {
 
     /// Looks at some words; gives the bytes that no stack has ever reached, each time it has been all through.
     pub fn look(&mut self) -> Option<usize> {
-        for _ in 0..256 {
+        for _ in 0..32 {
             if read(self.at) != STACK_PAINT_VALUE {
                 let free = self.at - self.bottom;
                 self.at = self.bottom;

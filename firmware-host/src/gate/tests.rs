@@ -156,6 +156,10 @@ fn a_refused_request_is_not_allowed_later_but_a_reviewed_one_may_be() {
         gate.apply(Tick(10_000), &ruled("r", first, 10_000, 1_000)).unwrap();
         assert_eq!(gate.apply(Tick(10_001), &ruled("r", Ruling::Allow, 10_001, 1_000)), expected);
     }
+    let mut gate = waiting();
+    gate.apply(Tick(10_000), &ruled("r", Ruling::Refuse, 10_000, 100)).unwrap();
+    // Its time is up, and it is final all the same.
+    assert_eq!(gate.apply(Tick(10_200), &pending("r")), Err(Rejection::Refused));
 }
 
 #[test]
