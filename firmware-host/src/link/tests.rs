@@ -96,6 +96,19 @@ fn at_most_a_window_is_under_way() {
 }
 
 #[test]
+fn an_acknowledgement_lets_the_next_one_go_and_repeats_nothing() {
+    let (mut h, mut p) = connected();
+    for n in 0..QUEUE as u32 {
+        h.send(ready(n)).unwrap();
+    }
+    let frames = drain(&mut h, Tick(1));
+    feed(&mut p, Tick(1), &frames[..1]);
+    let acks = drain(&mut p, Tick(1));
+    feed(&mut h, Tick(1), &acks);
+    assert_eq!(drain(&mut h, Tick(1)).len(), 1);
+}
+
+#[test]
 fn a_repeated_frame_is_acknowledged_and_not_given_out_again() {
     let (mut h, mut p) = connected();
     h.send(ready(0)).unwrap();

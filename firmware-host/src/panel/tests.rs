@@ -153,6 +153,17 @@ fn a_host_that_comes_back_finds_the_panel_latched_until_somebody_releases_it() {
 }
 
 #[test]
+fn a_host_that_restarts_within_a_beat_closes_and_latches_all_the_same() {
+    let mut pair = Pair::released();
+    pair.rule("a", Ruling::Allow);
+    assert_eq!(pair.outputs().0, Permit::Open);
+    pair.host = Host::new(id("edge-1"), Nonce(77));
+    pair.step();
+    assert_eq!(pair.outputs(), (Permit::Closed, Light::Latched));
+    assert_eq!(pair.panel.gate().view(pair.now), View::Latched(Cause::Restart));
+}
+
+#[test]
 fn a_fault_that_the_firmware_finds_latches() {
     let mut pair = Pair::released();
     pair.rule("a", Ruling::Allow);
