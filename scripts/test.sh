@@ -9,6 +9,14 @@ cargo build --release --locked -p r2d-edge
 # The tests' own state: what a user has pulled or served is neither used nor changed.
 export R2D_HOME="$PWD/target/test-home"
 target/release/r2d-edge models pull smollm2-135m-instruct
+# The panel's firmware runs in QEMU where its toolchain can be had; a firmware that does not build is a failure.
+panel=$(./scripts/panel-qemu.sh env) && status=0 || status=$?
+case $status in
+  0) eval "$panel" ;;
+  3) export R2D_PANEL_UNAVAILABLE=1 ;;
+  *) exit "$status" ;;
+esac
 cargo test --release --locked --workspace
-# std must not leak into the core: with the workspace's features unified nobody would see it.
+# std must not leak into what a microcontroller runs: with the workspace's features unified nobody would see it.
 cargo build --release --locked -p r2d-core --no-default-features
+cargo build --release --locked -p r2d-firmware-host
