@@ -1,6 +1,6 @@
 //! `distill` as a person uses it: real processes on the real model, killed in the middle.
 
-use r2d_tests::process::{PATIENCE, Process, edge, output, text};
+use r2d_tests::process::{PATIENCE, Process, edge, model_path, output, text};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -102,7 +102,7 @@ fn without_date(file: &Path) -> Vec<u8> {
 
 #[test]
 fn a_run_that_is_killed_twice_ends_in_the_same_adapter() {
-    let Some(model) = super::model_path() else { return };
+    let Some(model) = model_path() else { return };
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("data.jsonl"), trajectories()).unwrap();
     std::fs::write(home.path().join("recipe.toml"), RECIPE).unwrap();

@@ -21,7 +21,7 @@ use r2d_distill::gguf;
 use r2d_distill::inspect;
 use r2d_distill::recipe::Recipe;
 use r2d_distill::trainer::{Settings, Trainer};
-use r2d_tests::process::skip;
+use r2d_tests::process::model_path;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -144,15 +144,6 @@ fn llama_cpp_applies_our_adapter_as_we_do() {
             assert!(off < bound, "{architecture}, {format:?}: {off}");
         }
     }
-}
-
-fn model_path() -> Option<PathBuf> {
-    let home = std::env::var_os("R2D_HOME").map(PathBuf::from);
-    let path = home.map(|h| h.join("models/smollm2-135m-instruct/model.gguf")).filter(|p| p.exists());
-    if path.is_none() {
-        skip("the default model is not in R2D_HOME; hint: scripts/test.sh fetches it");
-    }
-    path
 }
 
 fn tokens_of(model: &Path, text: &str) -> Vec<u32> {

@@ -14,21 +14,12 @@ use r2d_engine::llama::{ContextOptions, KvType, Llama, Session};
 use r2d_engine::model::{Model, Token, Trust};
 use r2d_engine::prompt::ChatTemplate;
 use r2d_engine::{Event, Outcome, Scheduler};
-use r2d_tests::process::{edge, output, skip, text};
+use r2d_tests::process::{edge, model_path, output, text};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 const SYSTEM: &str = "You are a careful assistant.";
-
-fn model_path() -> Option<PathBuf> {
-    let home = std::env::var_os("R2D_HOME").map(PathBuf::from);
-    let path = home.map(|h| h.join("models/smollm2-135m-instruct/model.gguf")).filter(|p| p.exists());
-    if path.is_none() {
-        skip("the default model is not in R2D_HOME; hint: scripts/test.sh fetches it");
-    }
-    path
-}
 
 /// One test at a time: two that decode slow each other down many times over.
 fn alone() -> MutexGuard<'static, ()> {

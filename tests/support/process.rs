@@ -63,6 +63,16 @@ pub fn skip(why: &str) {
     println!("SKIPPED: {why}");
 }
 
+/// The default model, which `scripts/test.sh` fetches into `R2D_HOME`.
+pub fn model_path() -> Option<PathBuf> {
+    let home = std::env::var_os("R2D_HOME").map(PathBuf::from);
+    let path = home.map(|h| h.join("models/smollm2-135m-instruct/model.gguf")).filter(|p| p.exists());
+    if path.is_none() {
+        skip("the default model is not in R2D_HOME; hint: scripts/test.sh fetches it");
+    }
+    path
+}
+
 /// A process whose lines are read.
 pub struct Process {
     child: Child,

@@ -14,7 +14,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use r2d_eval::compare::compare;
 use r2d_eval::gate::{self, Bound, Side, Strict};
-use r2d_eval::journal::Run;
+use r2d_eval::journal::{JournalError, Run};
 use r2d_eval::report::{self, ReportOptions};
 use r2d_eval::suite::{self, Presence};
 use r2d_eval::summary::{Metric, Summary, summarise};
@@ -109,7 +109,7 @@ pub(crate) fn run(command: Command, home: &Path, config: Configured<'_>) -> anyh
         Command::Replay(args) => measure::replay_log(*args, home, config),
         Command::Judge(args) => opinion::run(&args, home),
         Command::Report { run, html, markdown, json, failures, title } => {
-            let (run, summary) = summarised(&find(home, &run))?;
+            let (run, summary) = summarised(read(home, &run)?);
             let options = ReportOptions { title, date: now(), n_failures: failures };
             if let Some(file) = &html {
                 write(file, &report::html(&summary, &run.rows, &options))?;
@@ -125,7 +125,7 @@ pub(crate) fn run(command: Command, home: &Path, config: Configured<'_>) -> anyh
             Ok(Exit::Done)
         }
         Command::Compare { a, b, json } => {
-            let (a, b) = (Run::read(&find(home, &a))?, Run::read(&find(home, &b))?);
+            let (a, b) = (read(home, &a)?, read(home, &b)?);
             let comparison = compare((&a.header, &a.rows), (&b.header, &b.rows)).map_err(usage)?;
             if json {
                 output::json(&comparison);
@@ -134,11 +134,12 @@ pub(crate) fn run(command: Command, home: &Path, config: Configured<'_>) -> anyh
                     output::line(line);
                 }
             }
-            Ok(Exit::Done)
+            // Runs that share nothing say nothing of each other.
+            Ok(if comparison.n_pairs == 0 { Exit::Refused } else { Exit::Done })
         }
         Command::Gate { run, bounds } => {
             let bounds = bounds.read()?;
-            let (_, summary) = summarised(&find(home, &run))?;
+            let (_, summary) = summarised(read(home, &run)?);
             let broken = gate::check(&summary, &bounds).map_err(usage)?;
             for bound in &broken {
                 output::line(format!("broken: {bound}"));
@@ -194,10 +195,18 @@ fn find(home: &Path, run: &Path) -> PathBuf {
     if run.components().count() == 1 && !run.exists() && named.exists() { named } else { run.to_owned() }
 }
 
-fn summarised(folder: &Path) -> anyhow::Result<(Run, Summary)> {
-    let run = Run::read(folder)?;
+/// Reads a run by its folder or name; one that is not there is the caller's fault.
+fn read(home: &Path, run: &Path) -> anyhow::Result<Run> {
+    Run::read(&find(home, run)).map_err(|error| match error {
+        JournalError::NoRun(_) => usage(error).into(),
+        other => other.into(),
+    })
+}
+
+/// A run with its figures.
+fn summarised(run: Run) -> (Run, Summary) {
     let summary = summarise(&run.header, &run.rows, &run.timings, &run.opinions);
-    Ok((run, summary))
+    (run, summary)
 }
 
 fn write(file: &Path, text: &str) -> anyhow::Result<()> {
@@ -213,7 +222,9 @@ pub(crate) fn now() -> String {
 
 /// Prints a summary for people.
 fn tell(summary: &Summary) {
-    for part in summary.parts.iter().chain(&summary.overall) {
+    // Of one part alone, the whole says nothing more.
+    let overall = summary.overall.iter().filter(|_| summary.parts.len() > 1);
+    for part in summary.parts.iter().chain(overall) {
         let wrapper = part.wrapper.as_ref().map(|w| format!(" + {w}")).unwrap_or_default();
         let missing = match part.n_missing {
             0 => String::new(),

@@ -1,8 +1,8 @@
 //! Multiple choice without generating: how likely a model finds each continuation of a prompt.
 //!
 //! The score of a choice is Σ ln p(token | prompt, tokens before), over the choice's own tokens; prompt and choice are
-//! tokenised by themselves and no chat template is put around them, as in EleutherAI's lm-evaluation-harness. Not
-//! here: which score wins (`metric`). Invariant: the model's memory is empty before and after.
+//! tokenised by themselves and no chat template is put around them. EleutherAI's lm-evaluation-harness tokenises both
+//! together and cuts; the two differ only where a token would reach over the border. Not here: which score wins (`metric`). Invariant: the model's memory is empty before and after.
 
 use crate::row::Score;
 use r2d_engine::model::{BatchToken, DecodeError, Model, Seq, Seqs, Token, Trust, log_total};

@@ -7,6 +7,7 @@
 use crate::item::Label;
 use crate::metric::outcome::{Share, outcomes};
 use crate::metric::paired::{Difference, difference};
+use crate::report::visible;
 use crate::row::{Found, Row, RowKey};
 use crate::run::Header;
 use crate::summary::expected;
@@ -288,7 +289,8 @@ impl Comparison {
             };
             let place = place(&change.suite, change.wrapper.as_deref());
             let (from, to) = (change.from.word(), change.to.word());
-            lines.push(format!("  {place} {}{label}: {from} -> {to}", change.id));
+            // Ids are from outside, and a terminal obeys what it is sent.
+            lines.push(format!("  {place} {}{label}: {from} -> {to}", visible(&change.id)));
         }
         if self.n_changed > self.changed.len() {
             lines.push(format!("  and {} more", self.n_changed - self.changed.len()));

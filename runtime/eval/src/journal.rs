@@ -20,6 +20,7 @@ const HEADER: &str = "run.json";
 const RESULTS: &str = "results.jsonl";
 const TIMES: &str = "times.jsonl";
 const OPINIONS: &str = "opinions.jsonl";
+const LOCK: &str = "lock";
 
 /// Largest file that is read back: far beyond any run, so that a wrong path fills no memory.
 const MAX_BYTES: u64 = 1 << 30;
@@ -29,7 +30,7 @@ const MAX_BYTES: u64 = 1 << 30;
 #[non_exhaustive]
 pub enum JournalError {
     /// The disk.
-    #[error("cannot {what} {path}: {source}")]
+    #[error("cannot {what} {path}")]
     Io {
         /// What was tried.
         what: &'static str,
@@ -107,6 +108,8 @@ pub struct Journal {
     results: Appender,
     times: Appender,
     done: HashSet<RowKey>,
+    /// Held as long as this process writes.
+    _lock: File,
 }
 
 impl Journal {
@@ -115,7 +118,9 @@ impl Journal {
     /// # Errors
     /// [`JournalError`]; a folder of another run is left as it is.
     pub fn open(folder: &Path, header: &Header) -> Result<Self, JournalError> {
-        fs::create_dir_all(folder).map_err(io("make", folder))?;
+        make_private(folder).map_err(io("make", folder))?;
+        // Before anything is read: two processes that begin one folder at once must not both find it empty.
+        let lock = lock(&folder.join(LOCK))?;
         match read_header(folder)? {
             Some(there) if there == *header => {}
             Some(there) => {
@@ -126,7 +131,7 @@ impl Journal {
         }
         let (results, rows) = Appender::open::<Row>(&folder.join(RESULTS))?;
         let (times, _) = Appender::open::<Timing>(&folder.join(TIMES))?;
-        Ok(Self { results, times, done: rows.iter().map(Row::key).collect() })
+        Ok(Self { results, times, done: rows.iter().map(Row::key).collect(), _lock: lock })
     }
 
     /// Whether the row of `key` stands already.
@@ -228,6 +233,28 @@ fn push_line(out: &mut Vec<u8>, value: &impl Serialize) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a run's folder, for this user alone: rows hold what people asked.
+fn make_private(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// Takes the folder for this process alone.
+fn lock(path: &Path) -> Result<File, JournalError> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    let file = file.map_err(io("open", path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            Err(JournalError::Locked(path.parent().unwrap_or(path).to_owned()))
+        }
+        Err(fs::TryLockError::Error(e)) => Err(io("lock", path)(e)),
+    }
+}
+
 /// A file of lines that only grows.
 #[derive(Debug)]
 struct Appender {
@@ -236,15 +263,10 @@ struct Appender {
 }
 
 impl Appender {
-    /// Opens the file for this process alone, drops a torn last line, and gives what stands in it.
+    /// Opens the file, drops a torn last line, and gives what stands in it.
     fn open<T: DeserializeOwned>(path: &Path) -> Result<(Self, Vec<T>), JournalError> {
         let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
         let mut file = file.map_err(io("open", path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(JournalError::Locked(path.to_owned())),
-            Err(fs::TryLockError::Error(e)) => return Err(io("lock", path)(e)),
-        }
         let (found, whole) = lines(path)?;
         file.set_len(whole).map_err(io("mend", path))?;
         file.seek(SeekFrom::End(0)).map_err(io("seek in", path))?;

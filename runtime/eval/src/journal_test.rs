@@ -20,6 +20,7 @@ fn header(seed: u64) -> Header {
         seed,
         limit: Some(3),
         n_slots: 1,
+        setting: String::new(),
         suites: Vec::new(),
         wrappers: Vec::new(),
     }

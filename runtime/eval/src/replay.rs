@@ -9,6 +9,7 @@
 use crate::item::{Item, Kind, Label, Overlap};
 use crate::row::Row;
 use crate::run::{Planned, SuiteInfo};
+use r2d_core::request::Task;
 use r2d_core::verdict::{Decision, Reason};
 use serde::Serialize;
 use serde_json::Value;
@@ -94,9 +95,11 @@ pub fn read(path: &Path, fields: &Fields) -> Result<Log, ReplayError> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(ReplayError::TooLarge(path.to_owned()));
     }
+    // Some editors write a mark of the byte order first.
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let mut seen = HashSet::new();
     let mut planned = VecDeque::new();
-    for (index, line) in bytes.split(|&b| b == b'\n').enumerate() {
+    for (index, line) in text.split(|&b| b == b'\n').enumerate() {
         if line.trim_ascii().is_empty() {
             continue;
         }
@@ -134,7 +137,8 @@ pub fn read(path: &Path, fields: &Fields) -> Result<Log, ReplayError> {
 }
 
 fn entry(line: &[u8], number: usize, fields: &Fields) -> Result<Planned, String> {
-    let value: Value = serde_json::from_slice(line).map_err(|e| format!("not JSON: {e}"))?;
+    let value: Value = serde_json::from_slice(line)
+        .map_err(|e| format!("not JSON: {e}; hint: a log has one JSON object a line"))?;
     if !value.is_object() {
         return Err("not an object; hint: a log has one JSON object a line".into());
     }
@@ -150,6 +154,7 @@ fn entry(line: &[u8], number: usize, fields: &Fields) -> Result<Planned, String>
     };
     let prompt = text(&fields.prompt)?
         .ok_or_else(|| format!("no field {:?}; hint: name it with --prompt-field", fields.prompt))?;
+    let given = text(&fields.response)?.filter(|r| !r.trim().is_empty());
     Ok(Planned {
         suite: SUITE.into(),
         item: Item {
@@ -163,7 +168,8 @@ fn entry(line: &[u8], number: usize, fields: &Fields) -> Result<Planned, String>
             overlap: Overlap::None,
             expected: None,
         },
-        given: text(&fields.response)?.filter(|r| !r.trim().is_empty()),
+        task: if given.is_some() { Task::Ask } else { Task::Check },
+        given,
     })
 }
 
@@ -197,18 +203,19 @@ impl Tally {
     }
 }
 
-/// Counts the rows by use case; those without one stand under `-`, all of them under `all`.
+/// Counts all rows, and the rows of each use case; those without one stand under `-`.
 #[must_use]
-pub fn tally(rows: &[Row]) -> BTreeMap<String, Tally> {
+pub fn tally(rows: &[Row]) -> (Tally, BTreeMap<String, Tally>) {
+    let mut all = Tally::default();
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
     for row in rows {
         let Some(judged) = row.judged() else { continue };
-        for name in ["all", row.category.as_deref().unwrap_or("-")] {
-            let tally = tallies.entry(name.to_owned()).or_default();
+        let own = tallies.entry(row.category.as_deref().unwrap_or("-").to_owned()).or_default();
+        for tally in [&mut all, own] {
             tally.count(judged.verdict.decision, judged.verdict.reason);
         }
     }
-    tallies
+    (all, tallies)
 }
 
 #[cfg(test)]
@@ -232,6 +239,7 @@ mod tests {
         assert_eq!((a.item.id.as_str(), a.given.as_deref()), ("a", Some("r")));
         assert_eq!((a.item.label, a.item.category.as_deref()), (Some(Label::Safe), Some("maintenance")));
         assert_eq!((b.item.id.as_str(), b.given.as_deref(), b.item.category.as_deref()), ("3", None, None));
+        assert_eq!((a.task, b.task), (Task::Ask, Task::Check));
     }
 
     #[test]

@@ -25,6 +25,8 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
+pub use visible::visible;
+
 use crate::row::Row;
 use crate::summary::Summary;
 

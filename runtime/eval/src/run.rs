@@ -23,7 +23,7 @@ use thiserror::Error;
 /// The schema name that a header carries.
 pub const RUN_SCHEMA: &str = "r2d.eval.run/1";
 
-/// All that decides what a run's rows will be: its identity.
+/// All that decides what a run's rows will be: its identity. Threads are not in it: they change times, not rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// Always [`RUN_SCHEMA`].
@@ -48,6 +48,9 @@ pub struct Header {
     pub limit: Option<usize>,
     /// Requests side by side. More than one may change the last digits of readings.
     pub n_slots: u32,
+    /// What else decides what the model does: context, format of the key-value memory, chat format, pivots; as JSON.
+    #[serde(default)]
+    pub setting: String,
     /// The suites, in the order in which they are run.
     pub suites: Vec<SuiteInfo>,
     /// The wrappers that each suite of requests is put through besides its plain form.
@@ -82,6 +85,8 @@ pub struct Planned {
     pub suite: String,
     /// What is asked.
     pub item: Item,
+    /// Whether an answer is wanted or only a verdict.
+    pub task: Task,
     /// An answer that stands already and is only judged; none lets the model answer.
     pub given: Option<String>,
 }
@@ -121,7 +126,7 @@ pub enum RunError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// An item's choices cannot be scored.
-    #[error("{suite}, item {id}: {source}")]
+    #[error("{suite}, item {id}")]
     Score {
         /// The suite.
         suite: String,
@@ -227,7 +232,7 @@ impl<M: Model, F: FnMut(Progress<'_>) -> Next> Desk<'_, M, F> {
         }
         let ask = Ask {
             prompt: Untrusted::new(planned.item.prompt.as_str()),
-            task: self.header.task,
+            task: planned.task,
             given: planned.given.as_deref().map(Untrusted::new),
             guard: if self.header.guarded { Guard::On } else { Guard::Off },
             policy: self.header.policy,

@@ -38,6 +38,7 @@ fn header(n_slots: u32, policy: Policy) -> Header {
         seed: 0,
         limit: None,
         n_slots,
+        setting: String::new(),
         suites: Vec::new(),
         wrappers: Vec::new(),
     }
@@ -57,6 +58,7 @@ fn items(prompts: &[&str]) -> VecDeque<Planned> {
             overlap: Overlap::None,
             expected: None,
         },
+        task: Task::Ask,
         given: None,
     };
     prompts.iter().enumerate().map(item).collect()

@@ -8,23 +8,24 @@ use crate::cli::ModelChoice;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::output;
-use crate::source::Use;
-use crate::weights::{self, Loading};
+use crate::source::{Source, Use};
+use crate::weights::{self, Loading, Opened};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use r2d_core::policy::{Mode, Policy};
-use r2d_core::record::Weights;
 use r2d_core::request::Task;
 use r2d_engine::intake::Intake;
 use r2d_engine::model::Model;
 use r2d_eval::item::Kind;
 use r2d_eval::journal::{Journal, Run, run_name};
 use r2d_eval::replay;
+use r2d_eval::report::visible;
 use r2d_eval::run::{self, Header, Next, Planned, RUN_SCHEMA, SuiteInfo};
 use r2d_eval::suite::Suite;
 use r2d_eval::summary::Summary;
 use r2d_eval::wrapper;
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -40,7 +41,7 @@ pub(crate) struct RunArgs {
     data: Option<PathBuf>,
     /// Most items of each suite; pairs and labels stay balanced
     #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
     /// Which items a limit takes, and which variant a wrapper uses
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
@@ -89,6 +90,8 @@ struct Common {
 /// Runs suites.
 pub(crate) fn run_suites(args: RunArgs, home: &Path, config: Configured<'_>) -> anyhow::Result<Exit> {
     let RunArgs { suites, wraps, data, limit, seed, check, unguarded, common } = args;
+    let limit = limit.map(NonZeroUsize::get);
+    let task = if check { Task::Check } else { Task::Ask };
     let config = config(&common.model)?;
     let data = data_folder(data, &config);
     let mut wrappers: Vec<&wrapper::Wrapper> = Vec::new();
@@ -108,6 +111,15 @@ pub(crate) fn run_suites(args: RunArgs, home: &Path, config: Configured<'_>) -> 
         }
         let items = suite.sample(limit, seed);
         let info = suite.info(items.len());
+        if items.is_empty() {
+            let hint = "hint: its items belong together in groups; raise --limit";
+            return Err(usage(format!(
+                "--limit {} takes no item of {}; {hint}",
+                limit.unwrap_or(0),
+                info.name
+            ))
+            .into());
+        }
         if infos.iter().any(|i| i.name == info.name) {
             return Err(usage(format!("the suite {} was named twice", info.name)).into());
         }
@@ -115,15 +127,15 @@ pub(crate) fn run_suites(args: RunArgs, home: &Path, config: Configured<'_>) -> 
             Kind::Harmful | Kind::Contrast | Kind::Benign => &wrappers,
             Kind::Choice | Kind::QaExact => &[],
         };
-        let plan = |item| Planned { suite: info.name.clone(), item, given: None };
+        let plan = |item| Planned { suite: info.name.clone(), item, task, given: None };
         planned.extend(items.iter().cloned().map(plan));
         for wrapper in wrapped {
             planned.extend(items.iter().map(|item| plan(wrapper.apply(item, seed))));
         }
         infos.push(info);
     }
-    let header = |weights| Header {
-        task: if check { Task::Check } else { Task::Ask },
+    let header = |weights: &Opened| Header {
+        task,
         guarded: !unguarded,
         seed,
         limit,
@@ -150,7 +162,7 @@ pub(crate) fn replay_log(args: ReplayArgs, home: &Path, config: Configured<'_>) 
         id: id_field,
     };
     let log = replay::read(&log, &fields).map_err(usage)?;
-    let header = |weights| {
+    let header = |weights: &Opened| {
         let header = plain_header(&config, weights, vec![log.info.clone()]);
         // Nothing is enforced, and a response is judged to its end, however long the site let it be.
         let policy = Policy { mode: Mode::Shadow, max_answer_tokens: u16::MAX, ..header.policy };
@@ -161,17 +173,14 @@ pub(crate) fn replay_log(args: ReplayArgs, home: &Path, config: Configured<'_>) 
         output::json(&summary);
         return Ok(Exit::Done);
     }
-    let titles = ["use case", "n", "passed", "held", "refused: request", "reasoning", "response"];
-    let [name, counts @ ..] = titles;
-    output::line(format!("{name:<24} {}", counts.join("  ")));
-    for (use_case, t) in replay::tally(&run.rows) {
+    let titles = ["n", "passed", "held", "refused: request", "reasoning", "response"];
+    output::line(format!("{:<24} {}", "use case", titles.join("  ")));
+    let (all, by_use_case) = replay::tally(&run.rows);
+    for (use_case, t) in [("all".to_owned(), all)].into_iter().chain(by_use_case) {
         let counts = [t.n, t.passed, t.held, t.refused_request, t.refused_step, t.refused_answer];
-        let cells: Vec<String> = titles[1..]
-            .iter()
-            .zip(counts)
-            .map(|(title, n)| format!("{n:>width$}", width = title.len()))
-            .collect();
-        output::line(format!("{use_case:<24} {}", cells.join("  ")));
+        let cells: Vec<String> =
+            titles.iter().zip(counts).map(|(title, n)| format!("{n:>width$}", width = title.len())).collect();
+        output::line(format!("{:<24} {}", visible(&use_case).replace('\n', " "), cells.join("  ")));
     }
     Ok(Exit::Done)
 }
@@ -181,11 +190,11 @@ fn measure(
     common: &Common,
     config: &Config,
     home: &Path,
-    header: impl FnOnce(Weights) -> Header,
+    header: impl FnOnce(&Opened) -> Header,
     planned: VecDeque<Planned>,
 ) -> anyhow::Result<(Run, Summary)> {
     let weights = weights::open(&Loading { config, home })?;
-    let header = header(weights.named());
+    let header = header(&weights);
     let folder = common.out.clone().unwrap_or_else(|| runs(home).join(run_name(&header)));
     let mut journal = Journal::open(&folder, &header)?;
     output::note(format!("run {}", folder.display()));
@@ -194,7 +203,7 @@ fn measure(
         let asking = Asking { header: &header, planned, journal: &mut journal };
         weights.source.open(header.system.clone(), asking)?;
     }
-    summarised(&folder)
+    Ok(summarised(Run::read(&folder)?))
 }
 
 /// A run that waits for its model.
@@ -231,11 +240,12 @@ fn bar(n_total: usize, n_done: usize) -> ProgressBar {
 }
 
 /// A header with what the configuration says; suites and tasks are the caller's.
-fn plain_header(config: &Config, weights: Weights, suites: Vec<SuiteInfo>) -> Header {
+fn plain_header(config: &Config, weights: &Opened, suites: Vec<SuiteInfo>) -> Header {
     Header {
         schema: RUN_SCHEMA.into(),
         version: env!("CARGO_PKG_VERSION").into(),
-        weights,
+        weights: weights.named(),
+        setting: setting(&weights.source),
         policy: config.policy.rules(),
         task: Task::Ask,
         guarded: true,
@@ -246,5 +256,20 @@ fn plain_header(config: &Config, weights: Weights, suites: Vec<SuiteInfo>) -> He
         n_slots: u32::from(config.model.parallel),
         suites,
         wrappers: Vec::new(),
+    }
+}
+
+/// What of the model's setting decides its readings; threads do not.
+fn setting(source: &Source) -> String {
+    match source {
+        Source::Scripted { .. } => String::new(),
+        Source::Gguf { template, pivots, context, .. } => serde_json::json!({
+            "n_ctx": context.n_ctx,
+            "n_batch": context.n_batch,
+            "kv_type": context.kv_type,
+            "chat": template,
+            "pivots": pivots,
+        })
+        .to_string(),
     }
 }

@@ -3,11 +3,12 @@
 //! Never part of serving: the judge is another machine's model, asked after the fact and for comparison. What it said
 //! is kept in its own words; the figures count only what could be read.
 
-use super::{find, usage};
+use super::{find, read, usage};
 use crate::exit::{Exit, UsageError};
 use crate::output;
 use clap::{Args, ValueEnum};
-use r2d_eval::journal::{Run, write_opinions};
+use r2d_core::request::Task;
+use r2d_eval::journal::write_opinions;
 use r2d_eval::judge::Opinion;
 use r2d_eval::judge::endpoint::{Endpoint, EndpointError, EndpointOptions, Style};
 use r2d_eval::row::Row;
@@ -54,7 +55,15 @@ enum StyleName {
 /// Asks the judge about every row that it has not spoken on, and keeps what it said.
 pub(crate) fn run(args: &JudgeArgs, home: &Path) -> anyhow::Result<Exit> {
     let folder = find(home, &args.run);
-    let run = Run::read(&folder)?;
+    let run = read(home, &args.run)?;
+    if run.header.task == Task::Check {
+        let hint = "hint: measure again without --check";
+        return Err(UsageError(format!(
+            "{} holds verdicts and no answers to judge; {hint}",
+            folder.display()
+        ))
+        .into());
+    }
     let judge = endpoint(args)?;
     let known: HashSet<_> =
         run.opinions.iter().filter(|o| o.judge == judge.name()).map(Opinion::key).collect();
@@ -84,7 +93,7 @@ fn endpoint(args: &JudgeArgs) -> anyhow::Result<Endpoint> {
     let prompt = || -> anyhow::Result<String> {
         let file = args.prompt.as_ref().ok_or_else(|| {
             let hint = "hint: the classifier's own prompt, with {behavior} and {generation}";
-            UsageError(format!("--style {:?} needs --prompt FILE; {hint}", args.style))
+            UsageError(format!("this style of judge needs --prompt FILE; {hint}"))
         })?;
         Ok(Endpoint::read_prompt(file).map_err(usage)?)
     };

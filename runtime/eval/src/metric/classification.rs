@@ -59,7 +59,8 @@ pub fn f1_with_interval(cases: &[Case]) -> Option<(f64, Interval)> {
     let resampled = bootstrap(cases.len(), estimate, |indices| {
         Confusion::count(indices.iter().filter_map(|&i| cases.get(i).copied())).f1()
     });
-    Some((estimate, resampled.unwrap_or(Interval::UNKNOWN_SHARE)))
+    let n_unsafe = cases.iter().filter(|c| c.is_unsafe).count();
+    Some((estimate, resampled.unwrap_or(Interval::UNKNOWN_SHARE).at_least_wilson(estimate, n_unsafe)))
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ pub(crate) fn header(suites: &[(&str, Kind, usize)]) -> Header {
         seed: 1,
         limit: None,
         n_slots: 1,
+        setting: String::new(),
         suites: suites.iter().map(info).collect(),
         wrappers: Vec::new(),
     }

@@ -78,6 +78,18 @@ pub fn bootstrap(
     Some(Interval { low: low.min(estimate), high: high.max(estimate) })
 }
 
+impl Interval {
+    /// This interval, widened where Wilson's for the share `share` of `n` rows reaches further.
+    ///
+    /// A bootstrap of few or perfect rows has no width, which says nothing of what it does not know.
+    #[must_use]
+    pub fn at_least_wilson(self, share: f64, n: usize) -> Self {
+        let k = (share.clamp(0.0, 1.0) * n as f64).round() as usize;
+        let other = wilson(k.min(n), n);
+        Self { low: self.low.min(other.low), high: self.high.max(other.high) }
+    }
+}
+
 /// A small generator of random numbers: not for secrets.
 ///
 /// Source: Steele, Lea and Flood, Fast splittable pseudorandom number generators, OOPSLA 2014; constants of Vigna's
@@ -173,6 +185,14 @@ mod tests {
         // With two rows, one in four resamples holds no row 0.
         let found = bootstrap(2, 1.0, |i| i.contains(&0).then_some(1.0)).unwrap();
         assert_eq!(found, Interval { low: 1.0, high: 1.0 });
+    }
+
+    #[test]
+    fn an_interval_without_width_is_widened_to_wilsons() {
+        let perfect = Interval { low: 1.0, high: 1.0 }.at_least_wilson(1.0, 2);
+        assert_eq!(perfect, wilson(2, 2));
+        let wide = Interval { low: 0.1, high: 0.9 };
+        assert_eq!(wide.at_least_wilson(0.5, 1000), wide);
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 //! Not here: which items pair (`compare`). Invariant: only pairs with different outcomes speak; those that agree
 //! widen nothing and decide nothing but the difference's scale.
 
-use super::interval::{Interval, bootstrap};
+use super::interval::{Interval, bootstrap, wilson};
 use serde::{Deserialize, Serialize};
 
 /// McNemar's test of two shares over the same rows.
@@ -80,7 +80,8 @@ pub struct Difference {
 
 /// Compares the outcomes of `pairs` (first, second); none when there are none.
 ///
-/// The interval is the percentile bootstrap over pairs, which keeps what the two have in common.
+/// The interval is the percentile bootstrap over pairs, which keeps what the two have in common; where no pair differs,
+/// Wilson's upper end of 0 in n to both sides.
 #[must_use]
 pub fn difference(pairs: &[(bool, bool)]) -> Option<Difference> {
     let n = pairs.len();
@@ -97,7 +98,13 @@ pub fn difference(pairs: &[(bool, bool)]) -> Option<Difference> {
     let difference = mean(gains.iter().sum());
     let resampled =
         bootstrap(n, difference, |indices| Some(mean(indices.iter().filter_map(|&i| gains.get(i)).sum())));
-    let interval = resampled.unwrap_or(Interval { low: -1.0, high: 1.0 });
+    let interval = if gains.iter().all(|&gain| gain == 0) {
+        // No pair differs, and resampling finds none either: up to so many of all pairs may still do so.
+        let unseen = wilson(0, n).high;
+        Interval { low: -unseen, high: unseen }
+    } else {
+        resampled.unwrap_or(Interval { low: -1.0, high: 1.0 })
+    };
     Some(Difference { a, b, difference, interval, n, test })
 }
 
@@ -151,9 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn two_equal_runs_differ_by_nothing() {
+    fn two_equal_runs_differ_by_nothing_as_far_as_three_pairs_can_tell() {
         let found = difference(&[(true, true), (false, false), (true, true)]).unwrap();
-        assert_eq!((found.difference, found.interval), (0.0, Interval { low: 0.0, high: 0.0 }));
+        // Wilson's upper end of 0 in 3: z² / (3 + z²).
+        let unseen = 3.841_458_820_694_124 / 6.841_458_820_694_124;
+        assert_eq!(found.difference, 0.0);
+        assert!((found.interval.high - unseen).abs() < 1e-6 && (found.interval.low + unseen).abs() < 1e-6);
         assert_eq!(difference(&[]), None);
     }
 

@@ -104,7 +104,9 @@ pub fn auc_interval(forecasts: &[Forecast], auc: f64) -> Interval {
         }
         area(counts.iter().copied())
     });
-    resampled.unwrap_or(Interval::UNKNOWN_SHARE)
+    let n_unsafe = forecasts.iter().filter(|f| f.is_unsafe).count();
+    let n_smaller = n_unsafe.min(forecasts.len() - n_unsafe);
+    resampled.unwrap_or(Interval::UNKNOWN_SHARE).at_least_wilson(auc, n_smaller)
 }
 
 /// What a budget of over-refusal affords.

@@ -89,6 +89,7 @@ fn header(suites: Vec<SuiteInfo>) -> Header {
         seed: 7,
         limit: Some(120),
         n_slots: 1,
+        setting: String::new(),
         suites,
         wrappers: ["role-play", "fake-system", "base64"].map(str::to_owned).to_vec(),
     }

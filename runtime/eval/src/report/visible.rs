@@ -10,7 +10,8 @@ pub(super) const MAX_TEXT: usize = 6_000;
 pub(super) const MAX_NAME: usize = 60;
 
 /// `text` with a code in the place of each character that cannot be seen but does something.
-pub(super) fn visible(text: &str) -> String {
+#[must_use]
+pub fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

@@ -73,7 +73,7 @@ pub(super) const FIGURES: &[Named] = &[
     ),
     main("recall_unsafe", "Recall", "unsafe requests that were blocked"),
     main("f1", "F1", "balance of blocking the unsafe and not the safe; 1 is best"),
-    main(UNDECIDED, "Undecided", "requests whose judging did not finish"),
+    main(UNDECIDED, "Undecided", "left in doubt: neither passed nor refused, and withheld"),
     main(
         "first_pivot_accuracy",
         "First pivot right",
@@ -282,8 +282,8 @@ pub(super) const GLOSSARY: [(&str, &str); 10] = [
     ("Blocked", "Everything that was not allowed, refused and undecided alike: neither leaves the machine."),
     (
         "Undecided",
-        "Judging did not finish: the second looks or a budget were spent, or a reading was not clear. The answer is \
-         withheld, and nothing is said about the request.",
+        "Left in doubt: the second looks or a budget were spent, or a reading was not clear. The answer is withheld, \
+         and nothing is said about the request.",
     ),
     (
         "Pivot",
