@@ -1,6 +1,6 @@
 //! Which model to run, and its opening: from a verified file or a script to a model with its intake.
 //!
-//! Not a judge of files ([`crate::weights`] verified them). The service, the benchmark and the evaluation open their
+//! Not a judge of files (`weights` verified them). The service, the benchmark and the evaluation open their
 //! models here, so that they run the same one.
 
 use anyhow::Context;
