@@ -2,8 +2,8 @@
 //!
 //! y = W x + (α/r) B A x; Hu et al., arXiv 2106.09685. All parameters lie in one list, which is what the optimiser, the
 //! checkpoint and the gradients see; this module says where in it each matrix is. Matrices that read the same input (q, k, v;
-//! gate, up) are a group, and their A lie together so that one product serves all. Layouts: A is [rank][in], B is
-//! [out][rank], both as llama.cpp's adapter files have them.
+//! gate, up) are a group, and their A lie together so that one product serves all. Layouts: A is `[rank][in]`, B is
+//! `[out][rank]`, both as llama.cpp's adapter files have them.
 
 use crate::base::Hyper;
 use crate::random::Stream;

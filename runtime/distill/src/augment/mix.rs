@@ -14,7 +14,7 @@ pub struct Mix {
     pub full: f64,
     /// One step, then the answer.
     pub brief: f64,
-    /// No step: the answer behind the bare request (a refusal behind its [UNSAFE]).
+    /// No step: the answer behind the bare request (a refusal behind its `[UNSAFE]`).
     pub direct: f64,
     /// The pivot on the bare request, nothing else.
     pub none: f64,

@@ -20,7 +20,7 @@ pub enum Form {
     Full,
     /// One step and the answer.
     Brief,
-    /// The answer without steps: a reply behind an empty thought, a refusal behind the request's own [UNSAFE].
+    /// The answer without steps: a reply behind an empty thought, a refusal behind the request's own `[UNSAFE]`.
     Direct,
     /// The pivot on the bare request.
     None,
