@@ -1,7 +1,7 @@
 //! `distill train`: from trajectories and a recipe to an adapter file, in a folder that can be taken up again.
 //!
 //! The folder holds `checkpoint`, `log.jsonl` and, when the run is done, `adapter.gguf`. Invariant: the same data,
-//! recipe, model and threads give the same adapter to the bit, however often the run was broken off.
+//! recipe, model and threads give the same weights to the bit, however often the run was broken off.
 
 use crate::cli::ModelChoice;
 use crate::eval_command::Configured;
