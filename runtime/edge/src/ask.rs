@@ -6,7 +6,7 @@
 use crate::exit::Exit;
 use crate::output::{self, Story};
 use crate::weights::{self, Loading};
-use crate::worker::{Job, Worker};
+use crate::worker::{Job, Told, Worker};
 use anyhow::Context;
 use r2d_core::id::Id;
 use r2d_core::request::{Request, Task};
@@ -36,12 +36,14 @@ pub(crate) fn run(loading: &Loading<'_>, question: Question) -> anyhow::Result<E
     let prompt = read_prompt(&question.prompt, max)?;
     let weights = weights::open(loading)?;
     if !question.json {
-        output::note(format!("loading {}", weights.name));
+        output::note(format!("loading {}", weights.title()));
     }
     let (events, inbox) = sync_channel(64);
     // The receiver lives until the verdict: a failed send means that this command is over.
-    let (worker, _) = Worker::start(weights.options(config), move |_, event| {
-        let _sent = events.send(event);
+    let (worker, _) = Worker::start(weights.options(config), move |told| {
+        if let Told::Job(_, event) = told {
+            let _sent = events.send(event);
+        }
     })?;
     let job = Job {
         key: 0,

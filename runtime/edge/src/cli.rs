@@ -7,7 +7,8 @@ use crate::config::{self, Config, Loaded, Platform, Sources};
 use crate::exit::{Exit, UsageError};
 use crate::weights::Loading;
 use crate::{
-    ask, audit_command, bench, check_up, distill_command, eval_command, models_command, output, serve,
+    adapters_command, ask, audit_command, bench, check_up, distill_command, eval_command, models_command,
+    output, serve,
 };
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -48,9 +49,9 @@ pub(crate) struct ModelChoice {
     /// Model: a name of `models list`, a .gguf file, or scripted:FILE  [key: model.name]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// LoRA adapter on the model, a GGUF file  [key: model.adapter]
-    #[arg(long, value_name = "FILE")]
-    adapter: Option<PathBuf>,
+    /// LoRA adapter on the model: auto, none, a name of `adapters list`, or a .gguf file  [key: model.adapter]
+    #[arg(long, value_name = "NAME")]
+    adapter: Option<String>,
     /// How much to reason: full, brief, none  [key: policy.depth]
     #[arg(long, value_name = "DEPTH")]
     depth: Option<String>,
@@ -115,6 +116,9 @@ enum Command {
     /// Read and verify the audit log
     #[command(subcommand)]
     Audit(audit_command::Command),
+    /// List, take in, put in force and remove adapters
+    #[command(subcommand)]
+    Adapters(adapters_command::Command),
     /// List, fetch, import, verify and remove models
     #[command(subcommand)]
     Models(models_command::Command),
@@ -171,6 +175,10 @@ impl Cli {
                 distill_command::run(command, &home, &|choice| Ok(global.load(choice)?.config))
             }
             Command::Audit(command) => audit_command::run(&home, &command),
+            Command::Adapters(command) => {
+                let config = global.load(&ModelChoice::default())?.config;
+                adapters_command::run(&Loading { config: &config, home: &home }, &command)
+            }
             Command::Models(command) => models_command::run(&home, command),
             Command::Doctor { json } => {
                 let config = global.load(&ModelChoice::default())?.config;
@@ -222,10 +230,9 @@ impl Global {
         if let Some(file) = &model.policy {
             sets.extend(policy_keys(file)?);
         }
-        let path = |p: &PathBuf| p.to_string_lossy().into_owned();
         let shorthands = [
             ("model.name", model.model.clone()),
-            ("model.adapter", model.adapter.as_ref().map(path)),
+            ("model.adapter", model.adapter.clone()),
             ("policy.depth", model.depth.clone()),
         ];
         sets.extend(shorthands.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));

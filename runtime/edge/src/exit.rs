@@ -1,5 +1,7 @@
 //! Exit codes.
 
+use crate::models::ModelsError;
+use crate::models::adapters::AdaptersError;
 use std::process::ExitCode;
 
 /// How a command ended.
@@ -32,8 +34,8 @@ impl Exit {
         let usage = error.chain().any(|e| {
             e.is::<UsageError>()
                 || e.is::<crate::config::ConfigErrors>()
-                || e.downcast_ref::<crate::models::ModelsError>()
-                    .is_some_and(crate::models::ModelsError::is_usage)
+                || e.downcast_ref::<ModelsError>().is_some_and(ModelsError::is_usage)
+                || e.downcast_ref::<AdaptersError>().is_some_and(AdaptersError::is_usage)
         });
         if usage { Self::Usage } else { Self::Failed }
     }

@@ -14,6 +14,7 @@ pub mod store;
 pub mod wire;
 pub mod worker;
 
+mod adapters_command;
 mod ask;
 mod audit_command;
 mod bench;
@@ -23,6 +24,7 @@ mod distill_command;
 mod eval_command;
 mod exit;
 mod models_command;
+mod self_test;
 mod serve;
 mod service;
 mod weights;

@@ -7,6 +7,7 @@
 //! and for files outside the store; or a person's import. A file that is replaced between its check and its load is
 //! out of reach of this module: keep the store writable only for the user who pulls.
 
+pub mod adapters;
 mod address;
 mod chat;
 mod digest;
@@ -36,7 +37,8 @@ pub use progress::{Bar, Progress, Silent};
 pub use registry::{DEFAULT_MODEL, Origin};
 
 use http::{Client, Retry};
-use manifest::{check_name, is_path};
+use manifest::check_name;
+pub(crate) use manifest::is_path;
 use pins::Pins;
 use pip::PipConfig;
 use pull::{Pull, check_magic};
@@ -106,7 +108,7 @@ impl Models {
     /// The models below `home`; folders are created when something is put there.
     pub fn open(home: &Path) -> Result<Self, ModelsError> {
         let home = std::path::absolute(home).map_err(ModelsError::io("find", home))?;
-        Ok(Self { store: Store::new(home.join("models")), retry: Retry::default(), pip: None })
+        Ok(Self { store: Store::of_models(&home), retry: Retry::default(), pip: None })
     }
 
     /// Every known model and what of it is here.
@@ -131,7 +133,7 @@ impl Models {
     ) -> Result<Verified, ModelsError> {
         let manifest = self.manifest(name)?;
         let _lock = self.store.lock(name)?;
-        if self.store.model(name).exists() {
+        if self.store.file(name).exists() {
             match self.check(&manifest) {
                 Ok(verified) => return Ok(verified),
                 Err(error) => progress.note(&format!("{error}; fetching it again")),
@@ -249,7 +251,7 @@ impl Models {
     /// Checks the file of a known model: size first, because that costs nothing, then all of it.
     fn check(&self, manifest: &Manifest) -> Result<Verified, ModelsError> {
         let name = &manifest.name;
-        let path = self.store.model(name);
+        let path = self.store.file(name);
         let length = match fs::metadata(&path) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -287,7 +289,7 @@ impl Models {
 
     fn state(&self, manifest: &Manifest) -> State {
         let name = &manifest.name;
-        let Ok(metadata) = fs::metadata(self.store.model(name)) else {
+        let Ok(metadata) = fs::metadata(self.store.file(name)) else {
             return match self.store.partial(name) {
                 0 => State::Absent,
                 bytes => State::Partial { bytes },

@@ -13,7 +13,7 @@ use crate::mqtt::link::{ClientCertificate, Link, LinkEvents, LinkOptions, Login,
 use crate::mqtt::topic::{Base, OutTopic};
 use crate::mqtt::url::BrokerUrl;
 use crate::output;
-use crate::service::{self, Identity, Progress, Service, publication};
+use crate::service::{self, Identity, Progress, Service, Watch, publication};
 use crate::store::{Store, StoreLimits};
 use crate::weights::{self, Loading};
 use crate::wire::{State, Status};
@@ -62,14 +62,14 @@ async fn serve(loading: &Loading<'_>) -> anyhow::Result<()> {
     }
     let store = Store::open_with(&loading.home.join("store.redb"), store_limits(config))?;
 
-    output::note(format!("loading {}", weights.name));
+    output::note(format!("loading {}", weights.title()));
     let (tell, told) = tokio::sync::mpsc::channel(EVENTS);
     let options = weights.options(config);
     // The worker waits for its model: that must not hold up the runtime's own thread.
     let starting = tokio::task::spawn_blocking(move || {
-        Worker::start(options, move |key, event| {
+        Worker::start(options, move |event| {
             // A closed channel means that the service is over.
-            let _sent = tell.blocking_send((key, event));
+            let _sent = tell.blocking_send(event);
         })
     });
     let started = tokio::select! {
@@ -98,7 +98,7 @@ async fn serve(loading: &Loading<'_>) -> anyhow::Result<()> {
             .map_err(|e| UsageError(e.to_string()))?,
         who,
         pool,
-        weights: weights.named(),
+        adapters: Watch::new(loading, weights)?,
         audit,
         store,
         link,

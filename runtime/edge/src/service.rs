@@ -7,6 +7,7 @@
 //! record.
 
 mod alive;
+mod exchange;
 mod outbox;
 pub(crate) mod publication;
 
@@ -18,11 +19,12 @@ use crate::mqtt::topic::{Base, InTopic, OutTopic};
 use crate::output;
 use crate::store::{OutboxKey, Store};
 use crate::wire::{self, Chunk, Head, State};
-use crate::worker::{Job, Worker};
+use crate::worker::{Job, Told, Worker};
 use anyhow::{Context, bail};
+pub(crate) use exchange::Watch;
 use publication::{json, to_hex};
 use r2d_core::id::Id;
-use r2d_core::record::{Cost, RECORD_SCHEMA, Record, ReplyTo, Weights};
+use r2d_core::record::{Cost, RECORD_SCHEMA, Record, ReplyTo};
 use r2d_core::request::{Request, Task};
 use r2d_core::trace::Trace;
 use r2d_core::untrusted::Untrusted;
@@ -51,7 +53,7 @@ pub(crate) struct Service<'a> {
     pub(crate) who: Identity,
     pub(crate) pool: Option<Id>,
     pub(crate) replies: ReplyAllowList,
-    pub(crate) weights: Weights,
+    pub(crate) adapters: Watch,
     pub(crate) audit: AuditLog,
     pub(crate) store: Store,
     pub(crate) link: link::Link,
@@ -127,7 +129,7 @@ impl Service<'_> {
     pub(crate) async fn serve(
         &mut self,
         mut events: LinkEvents,
-        mut told: Receiver<(u64, Event)>,
+        mut told: Receiver<Told>,
         stop: impl Future<Output = ()>,
         grace: Duration,
     ) -> anyhow::Result<()> {
@@ -135,6 +137,7 @@ impl Service<'_> {
             tokio::time::interval(Duration::from_secs(u64::from(self.config.service.heartbeat_s)));
         let watchdog = watchdog_interval();
         let mut feed = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
+        let mut look = tokio::time::interval(exchange::LOOK);
         tokio::pin!(stop);
         let mut stopping: Option<tokio::time::Instant> = None;
         loop {
@@ -144,7 +147,8 @@ impl Service<'_> {
                 () = &mut stop, if stopping.is_none() => stopping = Some(tokio::time::Instant::now() + grace),
                 () = tokio::time::sleep_until(until), if stopping.is_some() => return Ok(()),
                 event = told.recv() => match event {
-                    Some((key, event)) => self.on_worker(key, event)?,
+                    Some(Told::Job(key, event)) => self.on_worker(key, event)?,
+                    Some(Told::Swapped(swapped)) => self.on_swapped(*swapped)?,
                     None => bail!("the model's thread has died; a restart takes up what it left"),
                 },
                 event = events.recv() => match event {
@@ -156,6 +160,7 @@ impl Service<'_> {
                     None => bail!("the connection's task has ended"),
                 },
                 _ = heartbeat.tick() => self.on_heartbeat()?,
+                _ = look.tick(), if stopping.is_none() => self.look_for_adapter(),
                 _ = feed.tick() => self.feed_watchdog(watchdog.is_some()),
             }
             if stopping.is_some() && self.state.running.is_empty() && self.state.in_flight.is_none() {
@@ -417,7 +422,7 @@ impl Service<'_> {
             task: request.task,
             prompt: request.prompt.as_received().to_owned(),
             lang: request.lang.clone(),
-            weights: judged.then(|| self.weights.clone()),
+            weights: judged.then(|| self.adapters.weights()),
             policy: judged.then(|| self.config.policy.rules()),
             trace: outcome.trace,
             verdict: outcome.verdict,

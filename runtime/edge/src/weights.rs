@@ -5,9 +5,11 @@
 
 use crate::config::Config;
 use crate::doctor::{self, Level};
-use crate::models::{Digest, Models, digest_of};
+use crate::exit::UsageError;
+use crate::models::adapters::{AUTO, Adapter, Adapters, AdaptersError, NONE};
+use crate::models::{Digest, Models, Verified, digest_of, is_path};
 use crate::source::Source;
-use crate::worker::Options;
+use crate::worker::{Candidate, Options};
 use anyhow::{Context, bail};
 use r2d_core::record::Weights;
 use r2d_engine::llama::{ContextOptions, FileInfo};
@@ -30,6 +32,8 @@ pub(crate) struct Opened {
     pub(crate) name: String,
     /// SHA-256 of the model.
     pub(crate) sha256: String,
+    /// Name, or path, of the adapter.
+    pub(crate) adapter: Option<String>,
     /// SHA-256 of the adapter.
     pub(crate) adapter_sha256: Option<String>,
     /// The model itself.
@@ -40,9 +44,33 @@ impl Opened {
     /// How a worker runs them.
     pub(crate) fn options(&self, config: &Config) -> Options {
         Options {
-            source: self.source.clone(),
+            first: self.candidate(),
             system: config.model.system.clone(),
             capacity: usize::from(config.service.queue) + usize::from(config.model.parallel),
+        }
+    }
+
+    /// The weights for a worker.
+    pub(crate) fn candidate(&self) -> Candidate {
+        Candidate { source: self.source.clone(), weights: self.named() }
+    }
+
+    /// The same model with `other` for its adapter; a script has none and stays as it is.
+    pub(crate) fn with_adapter(&self, other: Option<&Adapter>) -> Self {
+        let mut this = self.clone();
+        if let Source::Gguf { adapter, .. } = &mut this.source {
+            *adapter = other.map(|a| a.path.clone());
+            this.adapter = other.map(|a| a.name.clone());
+            this.adapter_sha256 = other.map(|a| a.sha256.to_string());
+        }
+        this
+    }
+
+    /// Model and adapter for people.
+    pub(crate) fn title(&self) -> String {
+        match &self.adapter {
+            Some(adapter) => format!("{} with {adapter}", self.name),
+            None => self.name.clone(),
         }
     }
 
@@ -88,32 +116,75 @@ pub(crate) fn open(loading: &Loading<'_>) -> anyhow::Result<Opened> {
     }
     let models = Models::open(loading.home)?;
     let verified = models.resolve(&config.model.name)?;
-    let adapter = match config.model.adapter.as_str() {
-        "" => None,
-        // An adapter decides as much as its model: it is pinned on its first use like a model outside the store.
-        path => {
-            let path = std::path::absolute(path).with_context(|| format!("cannot find {path}"))?;
-            Some(models.resolve(&path.to_string_lossy())?)
-        }
-    };
-    if verified.first_use || adapter.as_ref().is_some_and(|a| a.first_use) {
+    let base = verified.sha256.to_string();
+    let (adapter, first_use) = adapter_of(&config.model.adapter, &base, &models, loading.home)?;
+    if verified.first_use || first_use {
         try_out(&verified.path, adapter.as_ref().map(|a| a.path.as_path()))?;
     }
     check_memory(&verified.path, config)?;
+    Ok(without_adapter(verified, config).with_adapter(adapter.as_ref()))
+}
+
+/// Finds and verifies the configured model alone, a script excepted.
+pub(crate) fn base(loading: &Loading<'_>) -> anyhow::Result<Opened> {
+    let config = loading.config;
+    if config.model.name.starts_with("scripted:") {
+        return Err(UsageError("a scripted model takes no adapter; hint: set model.name".into()).into());
+    }
+    let verified = Models::open(loading.home)?.resolve(&config.model.name)?;
+    if verified.first_use {
+        try_out(&verified.path, None)?;
+    }
+    Ok(without_adapter(verified, config))
+}
+
+fn without_adapter(verified: Verified, config: &Config) -> Opened {
     let (template, pivots) = verified.manifest.map_or_else(Default::default, |m| (m.chat, m.pivots));
-    Ok(Opened {
+    Opened {
         name: verified.name,
         sha256: verified.sha256.to_string(),
-        adapter_sha256: adapter.as_ref().map(|a| a.sha256.to_string()),
+        adapter: None,
+        adapter_sha256: None,
         source: Source::Gguf {
             path: verified.path,
-            adapter: adapter.map(|a| a.path),
+            adapter: None,
             template,
             pivots,
             context: context(config),
             gpu_layers: u32::from(config.model.gpu_layers),
         },
-    })
+    }
+}
+
+/// The adapter that `spec` means on the base with SHA-256 `base`, and whether nobody had vouched for it until now.
+fn adapter_of(
+    spec: &str,
+    base: &str,
+    models: &Models,
+    home: &Path,
+) -> anyhow::Result<(Option<Adapter>, bool)> {
+    let adapters = Adapters::open(home)?;
+    if is_path(spec) {
+        // An adapter decides as much as its model: it is pinned on its first use like a model outside the store.
+        let path = std::path::absolute(spec).with_context(|| format!("cannot find {spec}"))?;
+        let verified = models.resolve(&path.to_string_lossy())?;
+        let info = r2d_distill::adapter::read(&verified.path).map_err(AdaptersError::from)?;
+        // Adapters from elsewhere name no base; llama.cpp then compares shapes.
+        if !info.provenance.base_sha256.is_empty() {
+            info.check_base(base).map_err(AdaptersError::from)?;
+        }
+        let Verified { name, path, sha256, first_use, .. } = verified;
+        return Ok((Some(Adapter { name, path, sha256, info }), first_use));
+    }
+    let name = match spec {
+        NONE => None,
+        AUTO => adapters.in_force(base)?,
+        name => Some(name.to_owned()),
+    };
+    let Some(name) = name else { return Ok((None, false)) };
+    let adapter = adapters.verify(&name)?;
+    adapter.info.check_base(base).map_err(AdaptersError::from)?;
+    Ok((Some(adapter), false))
 }
 
 fn scripted(file: &Path, config: &Config) -> anyhow::Result<Opened> {
@@ -122,6 +193,7 @@ fn scripted(file: &Path, config: &Config) -> anyhow::Result<Opened> {
     Ok(Opened {
         name: format!("scripted:{}", file.display()),
         sha256: sha256_of(file)?.to_string(),
+        adapter: None,
         adapter_sha256: None,
         source: Source::Scripted { script, n_slots: u32::from(config.model.parallel) },
     })
@@ -159,7 +231,7 @@ pub(crate) fn memory_need(path: &Path, config: &Config) -> anyhow::Result<doctor
 pub(crate) const TRY_OUT: &str = "try-model";
 
 /// Loads the files in a child process.
-fn try_out(path: &Path, adapter: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) fn try_out(path: &Path, adapter: Option<&Path>) -> anyhow::Result<()> {
     let me = std::env::current_exe().context("cannot find this program's own file")?;
     let child = Command::new(me)
         .arg(TRY_OUT)

@@ -1,11 +1,18 @@
 //! The one thread that owns the model: requests go in over a bounded channel, events come out through a sink.
 //!
 //! It decides nothing and writes nothing down. Overload is told at once ([`Busy`]), never queued without bound.
-//! Invariant: every job that was taken ends with exactly one [`Event::Verdict`], unless the thread itself dies,
-//! which [`Worker::is_alive`] shows.
+//! Weights are exchanged between two requests: running ones finish on the old weights, whose context is then dropped
+//! with all it holds, and waiting ones begin on the new. Invariants: every job that was taken ends with exactly one
+//! [`Event::Verdict`], unless the thread itself dies, which [`Worker::is_alive`] shows; what is told before
+//! [`Told::Swapped`] was made with the weights before it.
 
+#[cfg(test)]
+mod tests;
+
+use crate::self_test;
 use crate::source::{Source, Use};
 use r2d_core::policy::Policy;
+use r2d_core::record::Weights;
 use r2d_core::request::Request;
 use r2d_core::verdict::Reason;
 use r2d_engine::generation::Guard;
@@ -35,11 +42,38 @@ pub struct Job {
     pub refusal: String,
 }
 
+/// Weights and where they are opened.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The model.
+    pub source: Source,
+    /// What a record says of it.
+    pub weights: Weights,
+}
+
+/// What the worker tells.
+#[derive(Debug)]
+pub enum Told {
+    /// Something happened to the job of this key.
+    Job(u64, Event),
+    /// An exchange of weights is over.
+    Swapped(Box<Swapped>),
+}
+
+/// How an exchange of weights ended.
+#[derive(Clone, Debug)]
+pub struct Swapped {
+    /// The weights in force from here on.
+    pub weights: Weights,
+    /// Why the new ones were not taken.
+    pub refused: Option<String>,
+}
+
 /// What the worker runs with.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The model.
-    pub source: Source,
+    /// The weights to begin with.
+    pub first: Candidate,
     /// What the model is told before each request.
     pub system: String,
     /// Most jobs taken and not finished, running ones included.
@@ -61,6 +95,7 @@ pub struct Ready {
 enum Order {
     Run(Box<Job>, Instant),
     Stop(u64, Reason),
+    Swap(Box<Candidate>),
     Quit,
 }
 
@@ -84,10 +119,7 @@ impl Worker {
     ///
     /// # Errors
     /// What kept the model from running.
-    pub fn start(
-        options: Options,
-        sink: impl FnMut(u64, Event) + Send + 'static,
-    ) -> anyhow::Result<(Self, Ready)> {
+    pub fn start(options: Options, sink: impl FnMut(Told) + Send + 'static) -> anyhow::Result<(Self, Ready)> {
         let capacity = options.capacity.max(1);
         let (orders, inbox) = sync_channel(capacity + CONTROL_SLACK);
         let (tell_ready, ready) = sync_channel(1);
@@ -100,11 +132,12 @@ impl Worker {
             system: options.system,
             began: Instant::now(),
             waiting: VecDeque::new(),
+            next: None,
             sink: Box::new(sink),
         };
-        let source = options.source;
+        let first = options.first;
         let thread =
-            std::thread::Builder::new().name("model".into()).spawn(move || run(source, desk, &tell_ready))?;
+            std::thread::Builder::new().name("model".into()).spawn(move || run(first, desk, &tell_ready))?;
         let ready = ready.recv().map_err(|_| anyhow::anyhow!("the model's thread died while loading"))??;
         Ok((Self { orders, in_hand, beat, capacity, thread: Some(thread) }, ready))
     }
@@ -130,6 +163,12 @@ impl Worker {
     /// Ends a job early; a job that is done already is left alone. Returns false when the order found no room.
     pub fn stop(&self, key: u64, reason: Reason) -> bool {
         self.orders.try_send(Order::Stop(key, reason)).is_ok()
+    }
+
+    /// Exchanges the weights once the running jobs are done; [`Told::Swapped`] says how that went. A later call
+    /// takes the place of one that still waits. Returns false when the order found no room.
+    pub fn swap(&self, to: Candidate) -> bool {
+        self.orders.try_send(Order::Swap(Box::new(to))).is_ok()
     }
 
     /// Jobs taken and not finished.
@@ -170,42 +209,97 @@ struct Desk {
     system: String,
     began: Instant,
     waiting: VecDeque<(Box<Job>, Instant)>,
-    sink: Box<dyn FnMut(u64, Event) + Send>,
+    /// The weights to go over to when nothing runs any more.
+    next: Option<Box<Candidate>>,
+    sink: Box<dyn FnMut(Told) + Send>,
 }
 
-fn run(source: Source, mut desk: Desk, ready: &SyncSender<anyhow::Result<Ready>>) {
-    let system = std::mem::take(&mut desk.system);
-    if let Err(error) = source.open(system, Serving { desk, ready }) {
-        // Nobody waits any more when the fault came later: then the channel is closed and the thread's end tells.
-        let _sent = ready.try_send(Err(error));
+/// Why weights are opened.
+#[derive(Debug)]
+enum Entry {
+    /// The worker begins.
+    First,
+    /// They take the place of others.
+    Swap,
+    /// The others could not be used, for this reason.
+    Back(String),
+}
+
+/// Why serving with some weights ended.
+enum End {
+    Quit,
+    Swap(Box<Candidate>),
+}
+
+fn run(first: Candidate, mut desk: Desk, ready: &SyncSender<anyhow::Result<Ready>>) {
+    let (mut current, mut entry) = (first, Entry::First);
+    let mut before: Option<Candidate> = None;
+    loop {
+        let serving = Serving { desk: &mut desk, ready, entry, weights: &current.weights };
+        match current.source.clone().open(serving.desk.system.clone(), serving) {
+            Ok(End::Quit) => return,
+            Ok(End::Swap(next)) => {
+                before = Some(std::mem::replace(&mut current, *next));
+                entry = Entry::Swap;
+            }
+            Err(error) => match before.take() {
+                Some(last) => {
+                    current = last;
+                    entry = Entry::Back(format!("{error:#}"));
+                }
+                None => {
+                    // Nobody waits any more when the fault came later: the thread's end tells.
+                    let _sent = ready.try_send(Err(error));
+                    return;
+                }
+            },
+        }
     }
 }
 
 /// The desk with its model.
 struct Serving<'a> {
-    desk: Desk,
+    desk: &'a mut Desk,
     ready: &'a SyncSender<anyhow::Result<Ready>>,
+    entry: Entry,
+    weights: &'a Weights,
 }
 
 impl Use for Serving<'_> {
-    type Output = ();
+    type Output = End;
 
-    fn with<M: Model>(self, model: M, intake: Intake) -> anyhow::Result<()> {
-        self.desk.serve(model, &intake, self.ready);
-        Ok(())
+    fn with<M: Model>(self, model: M, intake: Intake) -> anyhow::Result<End> {
+        let Self { desk, ready, entry, weights } = self;
+        let mut scheduler = Scheduler::new(model);
+        let swapped = |refused| Told::Swapped(Box::new(Swapped { weights: weights.clone(), refused }));
+        match entry {
+            Entry::First => {
+                let _waited_for = ready.try_send(Ok(Ready { load: desk.began.elapsed() }));
+            }
+            Entry::Swap => {
+                self_test::run(&mut scheduler, &intake, weights.adapter_sha256.is_some())?;
+                (desk.sink)(swapped(None));
+            }
+            Entry::Back(reason) => (desk.sink)(swapped(Some(reason))),
+        }
+        Ok(desk.serve(scheduler, &intake))
     }
 }
 
 impl Desk {
-    fn serve<M: Model>(mut self, model: M, intake: &Intake, ready: &SyncSender<anyhow::Result<Ready>>) {
-        let mut scheduler = Scheduler::new(model);
-        let _waited_for = ready.try_send(Ok(Ready { load: self.began.elapsed() }));
+    fn serve<M: Model>(&mut self, mut scheduler: Scheduler<M>, intake: &Intake) -> End {
         loop {
             if !self.take_orders(&mut scheduler) {
-                return;
+                return End::Quit;
             }
             self.expire_waiting();
-            while scheduler.has_room()
+            if scheduler.is_idle()
+                && let Some(next) = self.next.take()
+            {
+                return End::Swap(next);
+            }
+            while self.next.is_none()
+                && scheduler.has_room()
                 && let Some((job, since)) = self.waiting.pop_front()
             {
                 self.begin(&mut scheduler, *job, since, intake);
@@ -223,7 +317,7 @@ impl Desk {
 
     /// Reads what has come; waits when there is nothing to do. Returns false when the worker is to end.
     fn take_orders<M: Model>(&mut self, scheduler: &mut Scheduler<M>) -> bool {
-        let mut idle = scheduler.is_idle() && self.waiting.is_empty();
+        let mut idle = scheduler.is_idle() && self.waiting.is_empty() && self.next.is_none();
         loop {
             let order = if idle {
                 match self.inbox.recv_timeout(IDLE_BEAT) {
@@ -242,6 +336,7 @@ impl Desk {
             match order {
                 Order::Quit => return false,
                 Order::Run(job, since) => self.waiting.push_back((job, since)),
+                Order::Swap(next) => self.next = Some(next),
                 Order::Stop(key, reason) => {
                     scheduler.stop(key, reason, self.now());
                     if let Some(at) = self.waiting.iter().position(|(job, _)| job.key == key) {
@@ -291,9 +386,9 @@ impl Desk {
     }
 }
 
-fn tell(in_hand: &AtomicUsize, sink: &mut dyn FnMut(u64, Event), key: u64, event: Event) {
+fn tell(in_hand: &AtomicUsize, sink: &mut dyn FnMut(Told), key: u64, event: Event) {
     let last = matches!(event, Event::Verdict(_));
-    sink(key, event);
+    sink(Told::Job(key, event));
     if last {
         in_hand.fetch_sub(1, Ordering::AcqRel);
     }

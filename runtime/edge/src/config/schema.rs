@@ -79,8 +79,8 @@ keys! {
         name: String = "smollm2-135m-instruct".into(), Text(Form::Filled);
         /// What the model is told before each request; empty for nothing.
         system: String = "You are a careful assistant.".into(), Text(Form::Plain);
-        /// Path of a LoRA adapter; empty for none.
-        adapter: String = String::new(), Text(Form::Plain);
+        /// LoRA adapter: auto for the one in force (see `adapters`), none, a name, or the path of a .gguf file.
+        adapter: String = "auto".into(), Text(Form::Filled);
         /// Context of one request: prompt, reasoning and answer.
         n_ctx: u32 = 2048, Integer(128, 1_048_576), "tokens";
         /// Most tokens of one decode; fewer let a cancellation act sooner.

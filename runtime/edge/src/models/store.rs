@@ -13,6 +13,8 @@
 //!   <name>/*.part           downloads that can go on
 //! ```
 //!
+//! Adapters lie the same way in `<home>/adapters`, as `adapter.gguf` and `adapter.toml`.
+//!
 //! Knows nothing of networks. Invariant: `model.gguf` and `model.toml` appear by rename after fsync, the record
 //! first, so a crash at any point leaves either nothing usable or all of it.
 
@@ -59,6 +61,8 @@ pub(crate) struct Record {
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     root: PathBuf,
+    /// What each file is: `model` or `adapter`.
+    kind: &'static str,
 }
 
 /// Held while one process works on one model; ends when dropped.
@@ -68,9 +72,14 @@ pub(crate) struct Lock {
 }
 
 impl Store {
-    /// The store at `root`; nothing is created yet.
-    pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root }
+    /// The models' store below `home`; nothing is created yet.
+    pub(crate) fn of_models(home: &Path) -> Self {
+        Self { root: home.join("models"), kind: "model" }
+    }
+
+    /// The adapters' store below `home`; nothing is created yet.
+    pub(crate) fn of_adapters(home: &Path) -> Self {
+        Self { root: home.join("adapters"), kind: "adapter" }
     }
 
     /// The folder itself.
@@ -88,31 +97,35 @@ impl Store {
         self.root.join(name)
     }
 
-    /// The GGUF file of the model `name`.
-    pub(crate) fn model(&self, name: &str) -> PathBuf {
-        self.folder(name).join("model.gguf")
+    /// The GGUF file of `name`.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder(name).join(format!("{}.gguf", self.kind))
+    }
+
+    fn record_file(&self, name: &str) -> PathBuf {
+        self.folder(name).join(format!("{}.toml", self.kind))
     }
 
     /// What is on record about `name`; a record that cannot be read counts as none.
     pub(crate) fn record(&self, name: &str) -> Option<Record> {
-        read_toml(&self.folder(name).join("model.toml")).ok().flatten()
+        read_toml(&self.record_file(name)).ok().flatten()
     }
 
     /// Writes the record of `name`.
     pub(crate) fn write_record(&self, name: &str, record: &Record) -> Result<(), ModelsError> {
-        write_toml(&self.folder(name).join("model.toml"), record)
+        write_toml(&self.record_file(name), record)
     }
 
-    /// Makes the checked file `ready` the model `name`. Its bytes are durable before its name appears.
+    /// Makes the checked file `ready` the file of `name`. Its bytes are durable before its name appears.
     pub(crate) fn install(&self, name: &str, ready: &Path, record: &Record) -> Result<PathBuf, ModelsError> {
-        let model = self.model(name);
+        let file = self.file(name);
         create_folder(&self.folder(name))?;
         File::open(ready).and_then(|file| file.sync_all()).map_err(ModelsError::io("write", ready))?;
         self.write_record(name, record)?;
-        fs::rename(ready, &model).map_err(ModelsError::io("rename to", &model))?;
+        fs::rename(ready, &file).map_err(ModelsError::io("rename to", &file))?;
         sync_folder(&self.folder(name));
         self.mark(name, None);
-        Ok(model)
+        Ok(file)
     }
 
     /// Remembers that a check found another digest, or that all is well again.

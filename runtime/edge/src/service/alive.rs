@@ -1,7 +1,7 @@
 //! Signs of life: heartbeat, status and info for the shop floor, the watchdog for the supervisor.
 //!
-//! Nothing of this is recorded, and all of it may be lost. Invariant: the watchdog is fed only while the model decodes
-//! or waits for work.
+//! Nothing of this is recorded, and all of it may be lost. Invariant: the watchdog is fed only while the model decodes,
+//! waits for work, or, for a bounded time, is exchanged.
 
 use super::{Service, head, notify};
 use crate::mqtt::link::{Publication, PublishId};
@@ -46,7 +46,8 @@ impl Service<'_> {
     /// Feeds the supervisor's watchdog while the model decodes or waits.
     pub(super) fn feed_watchdog(&mut self, wanted: bool) {
         let beat = self.worker.beat();
-        if wanted && self.worker.is_alive() && beat != self.state.fed_beat {
+        let lives = beat != self.state.fed_beat || self.adapters.is_exchanging();
+        if wanted && self.worker.is_alive() && lives {
             notify(&[sd_notify::NotifyState::Watchdog]);
         }
         self.state.fed_beat = beat;
@@ -62,7 +63,7 @@ impl Service<'_> {
         let info = Info {
             head: self.head("r2d.info/1", &self.config.device.device, self.state.n_status),
             version: env!("CARGO_PKG_VERSION").into(),
-            weights: self.weights.clone(),
+            weights: self.adapters.weights(),
             policy: self.config.policy.rules(),
         };
         self.own(OutTopic::Info, json(&info))

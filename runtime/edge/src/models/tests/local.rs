@@ -22,7 +22,7 @@ fn pulled(model: &[u8]) -> Bench {
 fn a_truncated_model_is_listed_as_damaged_refused_and_repaired_by_a_pull() {
     let model = gguf(1);
     let bench = pulled(&model);
-    let path = bench.models.store.model("w");
+    let path = bench.models.store.file("w");
     std::fs::File::options().write(true).open(&path).unwrap().set_len(1000).unwrap();
     assert!(matches!(bench.state("w"), State::Damaged { .. }));
     for result in
@@ -39,7 +39,7 @@ fn a_truncated_model_is_listed_as_damaged_refused_and_repaired_by_a_pull() {
 fn an_altered_model_of_the_right_size_is_refused_and_listed_as_damaged_from_then_on() {
     let model = gguf(1);
     let bench = pulled(&model);
-    let path = bench.models.store.model("w");
+    let path = bench.models.store.file("w");
     let mut altered = model.clone();
     altered[200_000] ^= 1;
     std::fs::write(&path, &altered).unwrap();
@@ -55,7 +55,7 @@ fn a_model_that_came_from_nowhere_is_not_listed_as_present() {
     let bench = Bench::new();
     bench.describe_web("w", None);
     std::fs::create_dir_all(bench.models.store.folder("w")).unwrap();
-    std::fs::write(bench.models.store.model("w"), gguf(1)).unwrap();
+    std::fs::write(bench.models.store.file("w"), gguf(1)).unwrap();
     assert!(matches!(bench.state("w"), State::Damaged { .. }));
     assert!(bench.models.resolve("w").is_err());
 }

@@ -1,0 +1,111 @@
+//! The exchange of adapters while serving: a person puts another one in force, the worker goes over to it between two
+//! requests, and the shop floor hears which one judges.
+//!
+//! Only for the adapter in force (`model.adapter = "auto"`): one that the configuration names stays. Invariant: what a
+//! record says of its weights is what the worker told last before the verdict.
+
+use super::Service;
+use crate::models::adapters::{AUTO, Adapter, Adapters, NONE};
+use crate::mqtt::link::PublishId;
+use crate::output;
+use crate::service::outbox::OWN_IDS;
+use crate::weights::{Loading, Opened};
+use crate::worker::Swapped;
+use r2d_core::record::Weights;
+use std::time::{Duration, Instant};
+
+/// Time between two looks at which adapter is in force.
+pub(super) const LOOK: Duration = Duration::from_secs(1);
+/// Longest time for which an exchange counts as a sign of life.
+const EXCHANGE: Duration = Duration::from_secs(120);
+
+/// The weights that judge, and where others would be announced.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// None when the configuration names the adapter, or a script is served.
+    announced: Option<Adapters>,
+    opened: Opened,
+    /// What the worker was told to go over to.
+    on_the_way: Option<(Opened, Instant)>,
+    /// The last fault of looking, so that it is told once.
+    fault: Option<String>,
+}
+
+impl Watch {
+    /// Watches over `opened`, which was just opened.
+    pub(crate) fn new(loading: &Loading<'_>, opened: Opened) -> anyhow::Result<Self> {
+        let model = &loading.config.model;
+        let watched = model.adapter == AUTO && !model.name.starts_with("scripted:");
+        let announced = watched.then(|| Adapters::open(loading.home)).transpose()?;
+        Ok(Self { announced, opened, on_the_way: None, fault: None })
+    }
+
+    /// The weights that judge.
+    pub(crate) fn weights(&self) -> Weights {
+        self.opened.named()
+    }
+
+    /// Whether the worker is busy going over, within bounds.
+    pub(super) fn is_exchanging(&self) -> bool {
+        self.on_the_way.as_ref().is_some_and(|(_, since)| since.elapsed() < EXCHANGE)
+    }
+
+    /// The adapter in force, if it is another one than judges.
+    fn other(&self) -> anyhow::Result<Option<Option<Adapter>>> {
+        let Some(adapters) = &self.announced else { return Ok(None) };
+        let name = adapters.in_force(&self.opened.sha256)?;
+        if name == self.opened.adapter {
+            return Ok(None);
+        }
+        Ok(Some(name.map(|name| adapters.verify(&name)).transpose()?))
+    }
+}
+
+impl Service<'_> {
+    /// Looks whether another adapter was put in force, and tells the worker.
+    pub(super) fn look_for_adapter(&mut self) {
+        if self.adapters.on_the_way.is_some() {
+            return;
+        }
+        // The file is read and hashed; an adapter has a few megabytes.
+        match tokio::task::block_in_place(|| self.adapters.other()) {
+            Ok(None) => self.adapters.fault = None,
+            Ok(Some(adapter)) => {
+                let next = self.adapters.opened.with_adapter(adapter.as_ref());
+                if self.worker.swap(next.candidate()) {
+                    self.adapters.on_the_way = Some((next, Instant::now()));
+                }
+            }
+            Err(error) => {
+                let fault = format!("{error:#}");
+                if self.adapters.fault.as_ref() != Some(&fault) {
+                    output::warn(format!("the adapter in force cannot be used: {fault}; the last one stays"));
+                    self.adapters.fault = Some(fault);
+                }
+            }
+        }
+    }
+
+    /// The worker has gone over, or back.
+    pub(super) fn on_swapped(&mut self, swapped: Swapped) -> anyhow::Result<()> {
+        let Some((next, _)) = self.adapters.on_the_way.take() else { return Ok(()) };
+        match swapped.refused {
+            None => {
+                output::note(format!("{} judges from here on", next.title()));
+                self.adapters.opened = next;
+            }
+            Some(reason) => {
+                let name = next.adapter.as_deref().unwrap_or(NONE);
+                output::warn(format!("{name} was refused, the last adapter stays: {reason}"));
+                if let Some(adapters) = &self.adapters.announced {
+                    adapters.refuse(name, &next.sha256, &reason)?;
+                }
+            }
+        }
+        if self.state.up {
+            // Without a connection the next one tells it.
+            let _lost = self.link.publish(PublishId(OWN_IDS + 1), self.info());
+        }
+        Ok(())
+    }
+}
