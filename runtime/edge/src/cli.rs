@@ -44,7 +44,7 @@ struct Global {
 }
 
 /// Shorthands for keys that differ from run to run.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ModelChoice {
     /// Model: a name of `models list`, a .gguf file, or scripted:FILE  [key: model.name]
     #[arg(long, value_name = "NAME")]
@@ -58,6 +58,13 @@ pub(crate) struct ModelChoice {
     /// File with policy keys, as in the configuration's [policy] section
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+}
+
+impl ModelChoice {
+    /// The same choice with `adapter`.
+    pub(crate) fn with_adapter(&self, adapter: &str) -> Self {
+        Self { adapter: Some(adapter.to_owned()), ..self.clone() }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@
 //! adapter is any good (`eval`).
 
 mod data;
+mod run;
 mod train;
 
 use crate::eval_command::Configured;
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Command {
     /// Train an adapter; goes on where an earlier run in the same folder stopped
     Train(Box<train::TrainArgs>),
+    /// Train, measure on the val split and on suites, and take the adapter in if it holds
+    Run(Box<run::RunArgs>),
     /// Look over trajectories before they are trained on
     #[command(subcommand)]
     Data(data::Command),
@@ -29,6 +32,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command, home: &Path, config: Configured<'_>) -> anyhow::Result<Exit> {
     match command {
         Command::Train(args) => train::run(&args, home, config),
+        Command::Run(args) => run::run(&args, home, config),
         Command::Data(command) => data::run(&command, config),
         Command::Show { adapter } => {
             crate::output::json(&r2d_distill::adapter::read(&adapter)?);

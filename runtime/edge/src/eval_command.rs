@@ -3,7 +3,7 @@
 //! Words and files only: what is asked, how it is judged and what the figures mean is in `r2d-eval`. A run is a folder
 //! that later commands read; nothing here changes one that is finished, but for the opinions of outside judges.
 
-mod measure;
+pub(crate) mod measure;
 mod opinion;
 
 use crate::cli::ModelChoice;
@@ -105,7 +105,7 @@ pub(crate) fn run(command: Command, home: &Path, config: Configured<'_>) -> anyh
             list(data_folder(data, &config).as_deref(), json);
             Ok(Exit::Done)
         }
-        Command::Run(args) => measure::run_suites(*args, home, config),
+        Command::Run(args) => measure::run_suites(&args, home, config),
         Command::Replay(args) => measure::replay_log(*args, home, config),
         Command::Judge(args) => opinion::run(&args, home),
         Command::Report { run, html, markdown, json, failures, title } => {
@@ -153,7 +153,12 @@ pub(crate) fn run(command: Command, home: &Path, config: Configured<'_>) -> anyh
 }
 
 impl Bounds {
-    fn read(&self) -> anyhow::Result<Vec<Bound>> {
+    /// Whether none was given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.min.is_empty() && self.max.is_empty() && self.bounds.is_none()
+    }
+
+    pub(crate) fn read(&self) -> anyhow::Result<Vec<Bound>> {
         let strict = if self.strict { Strict::Interval } else { Strict::Value };
         let mut bounds = Vec::new();
         if let Some(file) = &self.bounds {

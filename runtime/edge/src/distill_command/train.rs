@@ -36,18 +36,18 @@ const VAL_SHARE: f64 = 0.1;
 pub(crate) struct TrainArgs {
     /// Trajectories, one JSON object a line; may be repeated
     #[arg(long, value_name = "FILE", required = true)]
-    data: Vec<PathBuf>,
+    pub(super) data: Vec<PathBuf>,
     /// Recipe; without one the defaults
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
     /// Folder of the run
     #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    pub(super) out: PathBuf,
     /// Name of the adapter
     #[arg(long, default_value = "adapter")]
-    name: String,
+    pub(super) name: String,
     #[command(flatten)]
-    model: ModelChoice,
+    pub(super) model: ModelChoice,
     /// Threads; 0 takes one for each physical core
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
@@ -73,11 +73,11 @@ pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyh
     let config = config(&args.model)?;
     let curriculum = curriculum(args)?;
     let trajectories = trajectories(&args.data)?;
-    let weights = weights::open(&Loading { config: &config, home })?;
+    // The frozen base is the file itself: whatever adapter is in force is not trained on top of.
+    let weights = weights::base(&Loading { config: &config, home })?;
     let Source::Gguf { path, pivots, .. } = weights.source.clone() else {
         return Err(UsageError("a scripted model has no weights; hint: name a GGUF model".into()).into());
     };
-    // An adapter in the configuration would be trained on top of: the frozen base is the file itself.
     let [train, val] = [Split::Train, Split::Val].map(|split| curriculum.samples(&trajectories, split));
     let encoding =
         Encoding { pivots, form: curriculum.pivots, weight: curriculum.pivot_weight, sets: [train?, val?] };
@@ -141,7 +141,7 @@ fn curriculum(args: &TrainArgs) -> anyhow::Result<Curriculum> {
 }
 
 /// All trajectories of `files`, each of them checked, with a split.
-fn trajectories(files: &[PathBuf]) -> anyhow::Result<Vec<Trajectory>> {
+pub(super) fn trajectories(files: &[PathBuf]) -> anyhow::Result<Vec<Trajectory>> {
     let mut all = Vec::new();
     for file in files {
         let read = trajectory::read(file).map_err(|e| UsageError(e.to_string()))?;

@@ -87,15 +87,39 @@ struct Common {
     json: bool,
 }
 
-/// Runs suites.
-pub(crate) fn run_suites(args: RunArgs, home: &Path, config: Configured<'_>) -> anyhow::Result<Exit> {
+impl RunArgs {
+    /// Only verdicts, of plain requests.
+    pub(crate) fn verdicts(
+        suites: Vec<String>,
+        limit: Option<NonZeroUsize>,
+        out: PathBuf,
+        model: ModelChoice,
+    ) -> Self {
+        let common = Common { out: Some(out), model, json: false };
+        Self { suites, wraps: Vec::new(), data: None, limit, seed: 0, check: true, unguarded: false, common }
+    }
+}
+
+/// Runs suites and tells the figures.
+pub(crate) fn run_suites(args: &RunArgs, home: &Path, config: Configured<'_>) -> anyhow::Result<Exit> {
+    let summary = self::suites(args, home, config)?;
+    if args.common.json {
+        output::json(&summary);
+    } else {
+        tell(&summary);
+    }
+    Ok(Exit::Done)
+}
+
+/// Runs suites, or what of them is still missing.
+pub(crate) fn suites(args: &RunArgs, home: &Path, config: Configured<'_>) -> anyhow::Result<Summary> {
     let RunArgs { suites, wraps, data, limit, seed, check, unguarded, common } = args;
-    let limit = limit.map(NonZeroUsize::get);
-    let task = if check { Task::Check } else { Task::Ask };
+    let (limit, seed) = (limit.map(NonZeroUsize::get), *seed);
+    let task = if *check { Task::Check } else { Task::Ask };
     let config = config(&common.model)?;
-    let data = data_folder(data, &config);
+    let data = data_folder(data.clone(), &config);
     let mut wrappers: Vec<&wrapper::Wrapper> = Vec::new();
-    for name in &wraps {
+    for name in wraps {
         for found in wrapper::named(name).map_err(usage)? {
             if wrappers.iter().all(|w| w.name != found.name) {
                 wrappers.push(found);
@@ -104,7 +128,7 @@ pub(crate) fn run_suites(args: RunArgs, home: &Path, config: Configured<'_>) -> 
     }
     let mut infos: Vec<SuiteInfo> = Vec::new();
     let mut planned = VecDeque::new();
-    for name in &suites {
+    for name in suites {
         let suite = Suite::open(name, data.as_deref()).map_err(usage)?;
         for warning in &suite.warnings {
             output::warn(warning);
@@ -136,19 +160,14 @@ pub(crate) fn run_suites(args: RunArgs, home: &Path, config: Configured<'_>) -> 
     }
     let header = |weights: &Opened| Header {
         task,
-        guarded: !unguarded,
+        guarded: !*unguarded,
         seed,
         limit,
         wrappers: wrappers.iter().map(|w| w.name.clone()).collect(),
         ..plain_header(&config, weights, infos.clone())
     };
-    let (_, summary) = measure(&common, &config, home, header, planned)?;
-    if common.json {
-        output::json(&summary);
-    } else {
-        tell(&summary);
-    }
-    Ok(Exit::Done)
+    let (_, summary) = measure(common, &config, home, header, planned)?;
+    Ok(summary)
 }
 
 /// Replays a log.
@@ -199,7 +218,7 @@ fn measure(
     let mut journal = Journal::open(&folder, &header)?;
     output::note(format!("run {}", folder.display()));
     if journal.n_done() < planned.len() {
-        output::note(format!("loading {}", weights.name));
+        output::note(format!("loading {}", weights.title()));
         let asking = Asking { header: &header, planned, journal: &mut journal };
         weights.source.open(header.system.clone(), asking)?;
     }
