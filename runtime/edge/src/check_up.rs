@@ -2,6 +2,7 @@
 //!
 //! The checks themselves are in [`crate::doctor`]; here they get this machine's facts.
 
+use crate::board;
 use crate::doctor::{self, Check, Level};
 use crate::exit::Exit;
 use crate::models::Models;
@@ -28,8 +29,14 @@ fn gather(loading: &Loading<'_>) -> anyhow::Result<Vec<Check>> {
     let kernels: Vec<(String, bool)> = kernels.into_iter().map(|k| (k.to_ascii_lowercase(), true)).collect();
     let kernels: Vec<(&str, bool)> = kernels.iter().map(|(k, has)| (k.as_str(), *has)).collect();
     let usable = std::thread::available_parallelism().ok().map(usize::from);
+    let facts = board::Facts::read(root);
+    let profile = board::choose(&config.board.profile, &facts)?;
+    let models = Models::open(loading.home)?;
+    let manifests: Vec<_> = models.list().into_iter().map(|l| l.manifest).collect();
+    let fits = board::fits(&manifests, facts.ram_mb, u64::from(config.model.headroom_mb));
     let mut checks = vec![
-        doctor::check_board(doctor::board_name(root).as_ref()),
+        doctor::check_board(&facts, profile.as_ref()),
+        doctor::check_models(&fits),
         doctor::check_compiled(&features),
         doctor::check_kernels(&features, &kernels),
         doctor::check_cores(doctor::count_cores(root), usable, n_threads(config) as usize),
@@ -37,7 +44,6 @@ fn gather(loading: &Loading<'_>) -> anyhow::Result<Vec<Check>> {
         doctor::check_free_space(doctor::free_bytes(loading.home)),
         doctor::check_clock(SystemTime::now()),
     ];
-    let models = Models::open(loading.home)?;
     let mut found = None;
     let name = &config.model.name;
     if name.starts_with("scripted:") {

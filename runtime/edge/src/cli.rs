@@ -3,6 +3,7 @@
 //! No work is done here beyond turning words into arguments. Every configuration key is reachable by `--set`; the
 //! options with names of their own are shorthands for the same keys.
 
+use crate::board;
 use crate::config::{self, Config, Loaded, Platform, Sources};
 use crate::exit::{Exit, UsageError};
 use crate::weights::Loading;
@@ -245,13 +246,18 @@ impl Global {
         sets.extend(shorthands.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));
         sets.extend(self.sets.iter().cloned());
         let file = config::config_file(self.config.as_deref(), &lookup, Platform::here(), &|p| p.exists());
-        let sources = Sources {
+        let mut sources = Sources {
             file,
             env: std::env::vars_os().collect(),
             sets,
             board: None,
             host_name: config::host_name(),
         };
+        // The profile's name is a key itself, so the keys are read once without a profile.
+        let name = Config::load(&sources)?.config.board.profile;
+        let facts = board::Facts::read(std::path::Path::new("/"));
+        let profile = board::choose(&name, &facts).map_err(|e| UsageError(e.to_string()))?;
+        sources.board = profile.map(|p| p.defaults());
         Ok(Config::load(&sources)?)
     }
 }

@@ -12,11 +12,11 @@ mod model;
 mod storage;
 mod topology;
 
-pub use board::{BoardName, board_name, check_board};
+pub use board::{BoardName, board_name, check_board, check_models};
 pub use broker::check_broker;
 pub use clock::check_clock;
 pub use cpu::{Feature, Presence, check_compiled, check_kernels, features};
-pub use memory::{MemoryFound, MemoryNeed, available_memory, check_memory};
+pub use memory::{MemoryFound, MemoryNeed, available_memory, check_memory, total_memory};
 pub use model::check_model;
 pub use storage::{check_free_space, check_home, free_bytes};
 pub use topology::{Cores, check_cores, count_cores};
@@ -73,6 +73,9 @@ pub fn worst(checks: &[Check]) -> Level {
 fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
 }
+
+#[cfg(test)]
+pub(crate) use tests::fake_root;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -3,7 +3,9 @@
 //! The library half of the binary, so that tests reach its parts. [`run`] is the binary's whole life: parse the
 //! command line, do one command, say what went wrong. Not here: judging (core) and generating (engine).
 
+pub mod affinity;
 pub mod audit;
+pub mod board;
 pub mod config;
 pub mod doctor;
 pub mod models;

@@ -45,6 +45,8 @@ impl Opened {
     pub(crate) fn options(&self, config: &Config) -> Options {
         Options {
             first: self.candidate(),
+            // A list that is none was refused with the configuration.
+            cores: crate::affinity::parse(&config.model.cores).unwrap_or_default(),
             system: config.model.system.clone(),
             capacity: usize::from(config.service.queue) + usize::from(config.model.parallel),
         }
@@ -84,10 +86,12 @@ impl Opened {
     }
 }
 
-/// Threads to decode with: as configured, else one for each physical core.
+/// Threads to decode with: as configured, else one for each core that the model is kept on, else for each physical one.
 pub(crate) fn n_threads(config: &Config) -> u32 {
     let physical = || doctor::count_cores(Path::new("/")).map(|c| c.physical);
+    let kept = crate::affinity::parse(&config.model.cores).map_or(0, |cores| cores.len());
     match config.model.threads {
+        0 if kept > 0 => u32::try_from(kept).unwrap_or(1),
         0 => physical()
             .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
             .and_then(|n| u32::try_from(n).ok())

@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::affinity;
 use crate::self_test;
 use crate::source::{Source, Use};
 use r2d_core::policy::Policy;
@@ -74,6 +75,8 @@ pub struct Swapped {
 pub struct Options {
     /// The weights to begin with.
     pub first: Candidate,
+    /// Cores to stay on; empty for all.
+    pub cores: Vec<usize>,
     /// What the model is told before each request.
     pub system: String,
     /// Most jobs taken and not finished, running ones included.
@@ -135,9 +138,16 @@ impl Worker {
             next: None,
             sink: Box::new(sink),
         };
-        let first = options.first;
+        let (first, cores) = (options.first, options.cores);
         let thread =
-            std::thread::Builder::new().name("model".into()).spawn(move || run(first, desk, &tell_ready))?;
+            std::thread::Builder::new().name("model".into()).spawn(move || {
+                match affinity::keep_on(&cores) {
+                    Ok(()) => run(first, desk, &tell_ready),
+                    Err(error) => {
+                        let _sent = tell_ready.try_send(Err(error.into()));
+                    }
+                }
+            })?;
         let ready = ready.recv().map_err(|_| anyhow::anyhow!("the model's thread died while loading"))??;
         Ok((Self { orders, in_hand, beat, capacity, thread: Some(thread) }, ready))
     }

@@ -87,6 +87,8 @@ keys! {
         n_batch: u32 = 64, Integer(1, 4096), "tokens";
         /// Threads that decode; 0 takes one for each physical core.
         threads: u16 = 0, Integer(0, 1024), "threads";
+        /// Cores that the model may run on, such as 4-7 for the big ones; empty for all.
+        cores: String = String::new(), Text(Form::Cores);
         /// Requests generated side by side.
         parallel: u8 = 1, Integer(1, 8), "requests";
         /// Element type of the key-value cache.

@@ -88,7 +88,11 @@ pub(crate) fn run(args: &RunArgs, home: &Path, config: Configured<'_>) -> anyhow
         output::line(format!("broken: {fault}"));
     }
     if !faults.is_empty() {
-        output::line(format!("{} is not taken in; what was measured is in {}", file.display(), out.display()));
+        output::line(format!(
+            "{} is not taken in; what was measured is in {}",
+            file.display(),
+            out.display()
+        ));
         return Ok(Exit::Refused);
     }
     adapters.import(&file, name, Some(&measured_text(&new, &before)?), &mut Bar::default())?;

@@ -1,8 +1,9 @@
-//! The board's name, as its firmware tells it.
+//! The board's name, as its firmware tells it, and the profile that is applied.
 //!
-//! Not the profile (see the boards' own files). Invariant: a name has no control characters and is not empty.
+//! Not the profiles themselves (see [`crate::board`]). Invariant: a name has no control characters and is not empty.
 
 use super::Check;
+use crate::board::{Facts, Profile};
 use std::path::Path;
 
 /// A board's name and where it was read.
@@ -29,12 +30,38 @@ pub fn board_name(root: &Path) -> Option<BoardName> {
         })
 }
 
-/// Whether the board tells its name.
+/// Which profile the board got, and why.
 #[must_use]
-pub fn check_board(board: Option<&BoardName>) -> Check {
-    match board {
-        Some(board) => Check::ok("board", format!("{} (/{})", board.name, board.source)),
-        None => Check::warn("board", "tells no name", "set board.profile to the profile that fits"),
+pub fn check_board(facts: &Facts, profile: Option<&Profile>) -> Check {
+    let name = facts.name.as_deref().unwrap_or("a board that tells no name");
+    let found = format!("{name}, {} MB, {} {}", facts.ram_mb, facts.os, facts.arch);
+    match profile {
+        Some(profile) => {
+            let Profile { name, title, verified, notes, .. } = profile;
+            Check::ok("board", format!("{found}: profile {name} ({title}; {verified}). {notes}"))
+        }
+        None => {
+            Check::warn("board", found, "no profile fits: set model.threads and model.headroom_mb yourself")
+        }
+    }
+}
+
+/// Which of the known models fit the memory, with the sum.
+#[must_use]
+pub fn check_models(fits: &[crate::board::Fit]) -> Check {
+    let one = |f: &crate::board::Fit| {
+        let sign = if f.fits() { "fits" } else { "does not fit" };
+        format!("{} {sign} ({} of {} MB)", f.model, f.need_mb, f.have_mb)
+    };
+    let told = fits.iter().map(one).collect::<Vec<_>>().join(", ");
+    if fits.iter().any(crate::board::Fit::fits) {
+        Check::ok("models", told)
+    } else {
+        Check::warn(
+            "models",
+            told,
+            "none of the known models fits: take a smaller one, or lower model.headroom_mb",
+        )
     }
 }
 
@@ -62,16 +89,34 @@ mod tests {
         for (files, name) in boards {
             let found = board_name(fake_root(files).path()).unwrap();
             assert_eq!(found.name, name);
-            assert_eq!(check_board(Some(&found)).level, Level::Ok);
         }
     }
 
     #[test]
-    fn a_board_without_a_name_warns() {
+    fn a_board_may_tell_no_name() {
         for files in [&[][..], &[("proc/device-tree/model", "\0")]] {
-            let found = board_name(fake_root(files).path());
-            assert_eq!(found, None);
-            assert_eq!(check_board(found.as_ref()).level, Level::Warn);
+            assert_eq!(board_name(fake_root(files).path()), None);
         }
+    }
+
+    #[test]
+    fn the_profile_is_told_with_what_it_was_chosen_by() {
+        let facts = Facts { name: Some("Radxa ROCK 5B".into()), ram_mb: 8000, os: "linux", arch: "aarch64" };
+        let profile = crate::board::recognise(&facts);
+        let check = check_board(&facts, profile.as_ref());
+        assert_eq!(check.level, Level::Ok);
+        for part in ["Radxa ROCK 5B, 8000 MB", "profile rock-5b", "not run on this board"] {
+            assert!(check.detail.contains(part), "{part}: {}", check.detail);
+        }
+        assert_eq!(check_board(&facts, None).level, Level::Warn);
+    }
+
+    #[test]
+    fn models_are_summed_against_the_memory() {
+        let fit = |model: &str, need_mb| crate::board::Fit { model: model.into(), need_mb, have_mb: 3500 };
+        let check = check_models(&[fit("small", 500), fit("large", 9000)]);
+        assert_eq!(check.level, Level::Ok);
+        assert!(check.detail.contains("large does not fit (9000 of 3500 MB)"), "{}", check.detail);
+        assert_eq!(check_models(&[fit("large", 9000)]).level, Level::Warn);
     }
 }

@@ -37,12 +37,23 @@ impl MemoryFound {
 /// The memory that this process may take; `root` is `/` outside tests.
 #[must_use]
 pub fn available_memory(root: &Path) -> Option<MemoryFound> {
-    let meminfo = std::fs::read_to_string(root.join("proc/meminfo")).ok()?;
-    let available = meminfo.lines().find_map(|line| {
-        let kibibytes = line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?;
-        kibibytes.trim().parse::<u64>().ok()?.checked_mul(1024)
-    })?;
+    let available = memory_line(root, "MemAvailable:")?;
     Some(MemoryFound { available, allowed: control_group_allows(root) })
+}
+
+/// All memory of this machine, in bytes; `root` is `/` outside tests.
+#[must_use]
+pub fn total_memory(root: &Path) -> Option<u64> {
+    memory_line(root, "MemTotal:")
+}
+
+/// One line of `/proc/meminfo`, in bytes.
+fn memory_line(root: &Path, name: &str) -> Option<u64> {
+    let meminfo = std::fs::read_to_string(root.join("proc/meminfo")).ok()?;
+    meminfo.lines().find_map(|line| {
+        let kibibytes = line.strip_prefix(name)?.trim().strip_suffix("kB")?;
+        kibibytes.trim().parse::<u64>().ok()?.checked_mul(1024)
+    })
 }
 
 /// What the control groups (version 2) above this process still allow.

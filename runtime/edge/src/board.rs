@@ -1,0 +1,276 @@
+//! Board profiles: what is known of a board, how it is recognised, and the configuration that fits it.
+//!
+//! One file a board in `boards/`, all of them part of the program. Not a probe of hardware beyond names and sizes: nothing
+//! is measured here. Invariants: some profile fits every machine that the program is built for, or none is applied; a
+//! profile sets defaults only, whatever a person configures wins.
+
+mod fit;
+
+pub use fit::{Fit, fits};
+
+use crate::config::BoardDefaults;
+use crate::doctor::board_name;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use thiserror::Error;
+
+/// What stands for the profile that the board is recognised by.
+pub const AUTO: &str = "auto";
+
+/// What is known of a board.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Name, as `board.profile` takes it.
+    pub name: String,
+    /// Title for people.
+    pub title: String,
+    /// The chip and its cores.
+    pub soc: String,
+    /// Whether the profile was tried on the real board, in words.
+    pub verified: String,
+    /// What one should know.
+    pub notes: String,
+    /// How it is recognised.
+    #[serde(rename = "match")]
+    pub matches: Match,
+    /// What training may use.
+    pub training: Training,
+    /// Where a panel may hang.
+    pub ports: Ports,
+    /// Defaults of configuration keys.
+    pub config: toml::Table,
+}
+
+/// How a board is recognised: all that is given must hold.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Match {
+    /// The name that the firmware tells begins with one of these.
+    #[serde(default)]
+    pub device_tree: Vec<String>,
+    /// Least memory, in MB; 16-GB boards show less than that.
+    #[serde(default)]
+    pub min_ram_mb: u64,
+    /// Operating system, as Rust names it.
+    pub os: Option<String>,
+    /// Architecture, as Rust names it.
+    pub arch: Option<String>,
+}
+
+/// What training may use.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// Memory, in MB.
+    pub max_memory_mb: u64,
+    /// Temperature of the hottest sensor, in degrees Celsius.
+    pub max_temperature: Option<u32>,
+}
+
+/// Where a panel may hang.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ports {
+    /// Serial lines, the likeliest first.
+    pub serial: Vec<String>,
+    /// The chip of the free pins.
+    pub gpio: Option<String>,
+}
+
+/// Nobody knows the profile.
+#[derive(Debug, Error)]
+#[error("unknown board profile `{name}`; hint: auto, or one of {known}")]
+pub struct UnknownProfile {
+    name: String,
+    known: String,
+}
+
+/// What a board is recognised by.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The name that the firmware tells.
+    pub name: Option<String>,
+    /// All memory, in MB.
+    pub ram_mb: u64,
+    /// Operating system, as Rust names it.
+    pub os: &'static str,
+    /// Architecture, as Rust names it.
+    pub arch: &'static str,
+}
+
+macro_rules! profiles {
+    ($($name:literal),+ $(,)?) => {
+        /// Name and text of each profile: the particular ones first, because the first that fits is taken.
+        const PROFILES: &[(&str, &str)] =
+            &[$(($name, include_str!(concat!("../../../boards/", $name, ".toml"))),)+];
+    };
+}
+
+profiles![
+    "raspberrypi-5-8gb",
+    "raspberrypi-4-4gb",
+    "rock-5b",
+    "jetson-orin-nano-8gb",
+    "jetson-agx-orin",
+    "apple-silicon",
+    "generic-arm64",
+    "generic-x86_64",
+];
+
+impl Facts {
+    /// The facts of this machine; `root` is `/` outside tests.
+    #[must_use]
+    pub fn read(root: &Path) -> Self {
+        Self {
+            name: board_name(root).map(|n| n.name),
+            ram_mb: crate::doctor::total_memory(root).unwrap_or(0) / 1_000_000,
+            os: std::env::consts::OS,
+            arch: std::env::consts::ARCH,
+        }
+    }
+}
+
+impl Match {
+    fn fits(&self, facts: &Facts) -> bool {
+        let named =
+            |prefix: &String| facts.name.as_ref().is_some_and(|name| name.starts_with(prefix.as_str()));
+        (self.device_tree.is_empty() || self.device_tree.iter().any(named))
+            && facts.ram_mb >= self.min_ram_mb
+            && self.os.as_ref().is_none_or(|os| os == facts.os)
+            && self.arch.as_ref().is_none_or(|arch| arch == facts.arch)
+    }
+}
+
+/// All profiles, in the order in which they are tried. One that cannot be read is left out; a test reads all.
+#[must_use]
+pub fn all() -> Vec<Profile> {
+    PROFILES.iter().filter_map(|(_, text)| toml::from_str(text).ok()).collect()
+}
+
+/// The profile that `facts` fit.
+#[must_use]
+pub fn recognise(facts: &Facts) -> Option<Profile> {
+    all().into_iter().find(|p| p.matches.fits(facts))
+}
+
+/// The profile that `name` means on a machine with `facts`.
+///
+/// # Errors
+/// Nobody knows the name.
+pub fn choose(name: &str, facts: &Facts) -> Result<Option<Profile>, UnknownProfile> {
+    if name == AUTO {
+        return Ok(recognise(facts));
+    }
+    let all = all();
+    let known = || all.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
+    match all.iter().find(|p| p.name == name) {
+        Some(profile) => Ok(Some(profile.clone())),
+        None => Err(UnknownProfile { name: name.to_owned(), known: known() }),
+    }
+}
+
+impl Profile {
+    /// The part that sets configuration keys.
+    #[must_use]
+    pub fn defaults(&self) -> BoardDefaults {
+        BoardDefaults { profile: self.name.clone(), table: self.config.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Sources};
+    use crate::doctor::fake_root;
+
+    /// What firmware and kernel tell on each board, and the profile that follows.
+    const BOARDS: [(&str, &str, u64, &str, &str); 12] = [
+        (
+            "proc/device-tree/model",
+            "Raspberry Pi 5 Model B Rev 1.0\0",
+            8_256_000,
+            "aarch64",
+            "raspberrypi-5-8gb",
+        ),
+        (
+            "proc/device-tree/model",
+            "Raspberry Pi 5 Model B Rev 1.1\0",
+            16_700_000,
+            "aarch64",
+            "raspberrypi-5-8gb",
+        ),
+        ("proc/device-tree/model", "Raspberry Pi 5 Model B Rev 1.0\0", 4_100_000, "aarch64", "generic-arm64"),
+        (
+            "proc/device-tree/model",
+            "Raspberry Pi 4 Model B Rev 1.4\0",
+            3_885_000,
+            "aarch64",
+            "raspberrypi-4-4gb",
+        ),
+        (
+            "proc/device-tree/model",
+            "Raspberry Pi Compute Module 4 Rev 1.0\0",
+            7_998_000,
+            "aarch64",
+            "raspberrypi-4-4gb",
+        ),
+        ("proc/device-tree/model", "Radxa ROCK 5B\0", 16_200_000, "aarch64", "rock-5b"),
+        ("proc/device-tree/model", "Orange Pi 5 Plus\0", 8_100_000, "aarch64", "rock-5b"),
+        (
+            "proc/device-tree/model",
+            "NVIDIA Jetson Orin Nano Developer Kit\0",
+            7_620_000,
+            "aarch64",
+            "jetson-orin-nano-8gb",
+        ),
+        (
+            "proc/device-tree/model",
+            "NVIDIA Jetson AGX Orin Developer Kit\0",
+            64_300_000,
+            "aarch64",
+            "jetson-agx-orin",
+        ),
+        ("proc/device-tree/model", "Some Other Board\0", 2_000_000, "aarch64", "generic-arm64"),
+        ("sys/class/dmi/id/product_name", "OptiPlex 7090\n", 16_000_000, "x86_64", "generic-x86_64"),
+        ("unused", "", 1_000_000, "x86_64", "generic-x86_64"),
+    ];
+
+    #[test]
+    fn every_profile_is_recognised_by_what_its_board_tells() {
+        let mut seen = vec!["apple-silicon".to_owned()];
+        for (file, name, kilobytes, arch, wanted) in BOARDS {
+            let memory = format!("MemTotal:       {kilobytes} kB\nMemAvailable:   1000 kB\n");
+            let root = fake_root(&[(file, name), ("proc/meminfo", &memory)]);
+            let facts = Facts { arch, os: "linux", ..Facts::read(root.path()) };
+            let found = recognise(&facts).unwrap();
+            assert_eq!(found.name, wanted, "{facts:?}");
+            seen.push(found.name);
+        }
+        let mac = Facts { name: None, ram_mb: 16_000, os: "macos", arch: "aarch64" };
+        assert_eq!(recognise(&mac).unwrap().name, "apple-silicon");
+        assert!(PROFILES.iter().all(|(name, _)| seen.iter().any(|s| s == name)), "{seen:?}");
+        assert!(recognise(&Facts { arch: "riscv64", os: "linux", ..mac }).is_none());
+    }
+
+    #[test]
+    fn every_profile_is_whole_and_sets_only_keys_that_there_are() {
+        assert_eq!(all().len(), PROFILES.len());
+        for ((name, _), profile) in PROFILES.iter().zip(all()) {
+            assert_eq!(*name, profile.name);
+            let sources = Sources { board: Some(profile.defaults()), ..Sources::default() };
+            let loaded = Config::load(&sources).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_ne!(loaded.config, Config::default(), "{name} sets nothing");
+            assert!(!profile.verified.is_empty() && !profile.ports.serial.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_profile_may_be_named() {
+        let facts = Facts { name: None, ram_mb: 1, os: "linux", arch: "x86_64" };
+        assert_eq!(choose("rock-5b", &facts).unwrap().unwrap().name, "rock-5b");
+        assert_eq!(choose(AUTO, &facts).unwrap().unwrap().name, "generic-x86_64");
+        let error = choose("pi9", &facts).unwrap_err().to_string();
+        assert!(error.contains("`pi9`") && error.contains("raspberrypi-4-4gb"), "{error}");
+    }
+}
