@@ -1,5 +1,7 @@
 //! The service as its users meet it: real processes, real brokers, the scripted model.
 
+mod panel;
+
 use r2d_edge::wire::schemas;
 use r2d_tests::process::{edge, free_port, have, output, text};
 use r2d_tests::site::{BASE, Edge, Listener, Mosquitto, SCRIPT, Seen, ask, publish};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Every edge between the project's crates; any other is refused.
-const EDGES: [(&str, &str); 14] = [
+const EDGES: [(&str, &str); 16] = [
     ("r2d-engine", "r2d-core"),
     ("r2d-distill", "r2d-core"),
     ("r2d-eval", "r2d-core"),
@@ -15,6 +15,8 @@ const EDGES: [(&str, &str); 14] = [
     ("r2d-edge", "r2d-distill"),
     ("r2d-edge", "r2d-engine"),
     ("r2d-edge", "r2d-eval"),
+    ("r2d-edge", "r2d-firmware-host"),
+    ("r2d-tests", "r2d-firmware-host"),
     ("r2d-tests", "r2d-eval"),
     ("r2d-tests", "r2d-core"),
     ("r2d-tests", "r2d-engine"),

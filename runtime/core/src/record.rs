@@ -54,8 +54,11 @@ pub struct Record {
     pub device: String,
     /// Id of this run of the runtime.
     pub boot: Id,
-    /// How the request came in: `mqtt`, `cli`.
+    /// How the request came in: `mqtt`, `panel`.
     pub origin: String,
+    /// The station whose panel heard of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub station: Option<Id>,
     /// What was wanted.
     pub task: Task,
     /// The asker's words, as they came.

@@ -31,4 +31,6 @@ pub struct Request {
     pub lang: Option<String>,
     /// Shortens the policy's deadline; it cannot lengthen it.
     pub deadline_ms: Option<u32>,
+    /// The station whose panel is to hear of it.
+    pub station: Option<Id>,
 }

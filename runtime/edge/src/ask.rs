@@ -53,6 +53,7 @@ pub(crate) fn run(loading: &Loading<'_>, question: Question) -> anyhow::Result<E
             prompt: Untrusted::new(prompt),
             lang: None,
             deadline_ms: None,
+            station: None,
         },
         guard: question.guard,
         policy: config.policy.rules(),

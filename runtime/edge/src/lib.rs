@@ -27,6 +27,7 @@ mod eval_command;
 mod exit;
 mod models_command;
 mod self_test;
+mod serial;
 mod serve;
 mod service;
 mod weights;

@@ -13,6 +13,7 @@ use crate::mqtt::link::{ClientCertificate, Link, LinkEvents, LinkOptions, Login,
 use crate::mqtt::topic::{Base, OutTopic};
 use crate::mqtt::url::BrokerUrl;
 use crate::output;
+use crate::serial::Panels;
 use crate::service::{self, Identity, Progress, Service, Watch, publication};
 use crate::store::{Store, StoreLimits};
 use crate::weights::{self, Loading};
@@ -98,6 +99,7 @@ async fn serve(loading: &Loading<'_>) -> anyhow::Result<()> {
             .map_err(|e| UsageError(e.to_string()))?,
         who,
         pool,
+        panels: Panels::start(config)?,
         adapters: Watch::new(loading, weights)?,
         audit,
         store,

@@ -9,6 +9,7 @@
 mod alive;
 mod exchange;
 mod outbox;
+mod panel;
 pub(crate) mod publication;
 
 use crate::audit::{AuditError, AuditLog, Link};
@@ -17,6 +18,7 @@ use crate::mqtt::ReplyAllowList;
 use crate::mqtt::link::{self, AckToken, LinkEvent, LinkEvents, Message, Publication};
 use crate::mqtt::topic::{Base, InTopic, OutTopic};
 use crate::output;
+use crate::serial::Panels;
 use crate::store::{OutboxKey, Store};
 use crate::wire::{self, Chunk, Head, State};
 use crate::worker::{Job, Told, Worker};
@@ -57,6 +59,7 @@ pub(crate) struct Service<'a> {
     pub(crate) audit: AuditLog,
     pub(crate) store: Store,
     pub(crate) link: link::Link,
+    pub(crate) panels: Panels,
     pub(crate) worker: Worker,
     pub(crate) state: Progress,
 }
@@ -95,6 +98,8 @@ struct Counts {
 /// A request that the worker has.
 struct Pending {
     request: Request,
+    /// How it came in.
+    origin: &'static str,
     reply_to: Option<ReplyTo>,
     acks: Vec<AckToken>,
 }
@@ -151,6 +156,7 @@ impl Service<'_> {
                     Some(Told::Swapped(swapped)) => self.on_swapped(*swapped)?,
                     None => bail!("the model's thread has died; a restart takes up what it left"),
                 },
+                Some(press) = self.panels.pressed(), if stopping.is_none() => self.on_press(press)?,
                 event = events.recv() => match event {
                     Some(LinkEvent::Message(message)) if stopping.is_some() => {
                         // Not acknowledged: the broker gives it to the next run.
@@ -252,10 +258,11 @@ impl Service<'_> {
             Some(id) => id,
             None => Id::parse(&format!("unnamed-{}", &publication::digest(&[&message.payload])[..16]))?,
         };
-        let request = Request { id, task, prompt: Untrusted::new(""), lang: None, deadline_ms: None };
+        let request =
+            Request { id, task, prompt: Untrusted::new(""), lang: None, deadline_ms: None, station: None };
         if let Some(ack) = self.answer_again(&request, reply_to.as_ref(), message.ack)? {
             let outcome = unjudged(fault.reason, fault.detail);
-            let record = self.record(&request, reply_to, outcome);
+            let record = self.record(&request, "mqtt", reply_to, outcome);
             self.conclude(record, vec![ack])?;
         }
         Ok(())
@@ -276,20 +283,30 @@ impl Service<'_> {
         let lang = ask.lang.as_deref().unwrap_or(&self.config.device.lang);
         let refusal = self.config.refusal_sentence(lang).to_owned();
         let deadline_ms = [ask.deadline_ms, ask.ms_left(SystemTime::now())].into_iter().flatten().min();
-        let request =
-            Request { id: ask.id, task, prompt: Untrusted::new(ask.prompt), lang: ask.lang, deadline_ms };
+        let prompt = Untrusted::new(ask.prompt);
+        let request = Request { id: ask.id, task, prompt, lang: ask.lang, deadline_ms, station: ask.station };
         let Some(ack) = self.answer_again(&request, reply_to.as_ref(), message.ack)? else {
             return Ok(());
         };
+        self.submit(Pending { request, origin: "mqtt", reply_to, acks: vec![ack] }, refusal)
+    }
+
+    /// Hands a new request to the worker, or tells that there is no room.
+    fn submit(&mut self, pending: Pending, refusal: String) -> anyhow::Result<()> {
         let key = self.take_key();
         let policy = self.config.policy.rules();
+        let request = pending.request.clone();
         let job = Job { key, request: request.clone(), guard: Guard::On, policy, refusal };
         if let Err(busy) = self.worker.submit(job) {
             self.state.counts.busy += 1;
-            return self.tell_unrecorded(&request, reply_to, unjudged(Reason::Busy, busy.to_string()), ack);
+            let outcome = unjudged(Reason::Busy, busy.to_string());
+            return self.tell_unrecorded(&request, pending.reply_to, outcome, pending.acks);
         }
-        self.state.by_id.insert(request.id.clone(), key);
-        self.state.running.insert(key, Pending { request, reply_to, acks: vec![ack] });
+        if let Some(station) = &request.station {
+            self.panels.pending(station, &request.id);
+        }
+        self.state.by_id.insert(request.id, key);
+        self.state.running.insert(key, pending);
         Ok(())
     }
 
@@ -299,11 +316,11 @@ impl Service<'_> {
         request: &Request,
         reply_to: Option<ReplyTo>,
         outcome: Outcome,
-        ack: AckToken,
+        acks: Vec<AckToken>,
     ) -> anyhow::Result<()> {
-        let record = self.record(request, reply_to, outcome);
+        let record = self.record(request, "mqtt", reply_to, outcome);
         let rows = self.store.enqueue(&publication::of_record(&self.who, &record, None))?;
-        self.ack_after(rows, vec![ack])
+        self.ack_after(rows, acks)
     }
 
     /// If this request was made before: sends its answer again, or leaves it to the running one. If its id belongs to
@@ -361,7 +378,7 @@ impl Service<'_> {
         let detail =
             "the id belongs to an earlier request with other words; hint: give each request its own id";
         let outcome = unjudged(Reason::IdReused, detail.into());
-        self.tell_unrecorded(request, reply_to.cloned(), outcome, ack)?;
+        self.tell_unrecorded(request, reply_to.cloned(), outcome, vec![ack])?;
         Ok(None)
     }
 
@@ -402,14 +419,14 @@ impl Service<'_> {
             Event::Verdict(outcome) => {
                 let Some(pending) = self.state.running.remove(&key) else { return Ok(()) };
                 self.state.by_id.remove(&pending.request.id);
-                let record = self.record(&pending.request, pending.reply_to, outcome);
+                let record = self.record(&pending.request, pending.origin, pending.reply_to, outcome);
                 self.conclude(record, pending.acks)
             }
             _ => Ok(()),
         }
     }
 
-    fn record(&self, request: &Request, reply_to: Option<ReplyTo>, outcome: Outcome) -> Record {
+    fn record(&self, request: &Request, origin: &str, reply_to: Option<ReplyTo>, outcome: Outcome) -> Record {
         // Without a decoded prompt the model had no part in it.
         let judged = outcome.cost.n_prompt_tokens > 0;
         Record {
@@ -418,7 +435,8 @@ impl Service<'_> {
             ts: wire::timestamp(SystemTime::now()),
             device: self.who.device.clone(),
             boot: self.who.boot.clone(),
-            origin: "mqtt".into(),
+            origin: origin.into(),
+            station: request.station.clone(),
             task: request.task,
             prompt: request.prompt.as_received().to_owned(),
             lang: request.lang.clone(),
@@ -455,6 +473,7 @@ impl Service<'_> {
         self.state.counts.verdicts += 1;
         tell(&record);
         let rows = self.project(&record, link)?;
+        self.rule(&record);
         self.ack_after(rows, acks)
     }
 

@@ -34,6 +34,9 @@ pub struct Ask {
     /// RFC 3339; the request is not begun after this moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<String>,
+    /// The station whose panel is to show the verdict and to permit by it; without one no panel hears of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub station: Option<Id>,
 }
 
 /// Ends a request early (`req/cancel`).

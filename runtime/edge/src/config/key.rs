@@ -65,6 +65,8 @@ pub(super) enum Form {
     Sentence,
     /// Numbers of cores, or nothing.
     Cores,
+    /// A serial line and the station at its other end.
+    Line,
 }
 
 /// Longest text of any form, in bytes.
@@ -206,6 +208,7 @@ impl Form {
             Self::Loopback => text.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_loopback()),
             Self::TopicFilter => visible && is_topic_filter(text),
             Self::Secret => true,
+            Self::Line => crate::serial::parse_line(text).is_some(),
             Self::Cores => crate::affinity::parse(text).is_some(),
             Self::Sentence => visible && !text.trim().is_empty() && text.chars().count() <= 1000,
         }
@@ -224,6 +227,7 @@ impl fmt::Display for Form {
             Self::Loopback => "a loopback address and port such as 127.0.0.1:1883",
             Self::TopicFilter => "an MQTT topic filter",
             Self::Secret => "a text or \"\"",
+            Self::Line => "DEVICE=STATION such as /dev/ttyACM0=press-4",
             Self::Cores => "core numbers such as 4-7 or 0,2, or \"\"",
             Self::Sentence => "1 to 1000 characters on one line",
         })

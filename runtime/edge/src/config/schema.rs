@@ -181,6 +181,16 @@ keys! {
         max_packet: u32 = 262_144, Integer(1024, 268_435_455), "bytes";
     }
 
+    /// Panels with stack light, relay and buttons on serial lines.
+    panel: Panel {
+        /// Lines, each as DEVICE=STATION, such as /dev/ttyACM0=press-4; empty for none.
+        lines: Vec<String> = Vec::new(), List(Form::Line);
+        /// Speed of all lines; 8 data bits, no parity, 1 stop bit.
+        baud: u32 = 115_200, Integer(300, 4_000_000), "baud";
+        /// What the buttons ask, the first one first.
+        prompts: Vec<String> = Vec::new(), List(Form::Sentence);
+    }
+
     /// Bounds of the service.
     service: Service {
         /// Requests that may wait; one more is answered busy.

@@ -40,6 +40,7 @@ fn job(key: u64) -> Job {
         prompt: Untrusted::new("how?"),
         lang: None,
         deadline_ms: None,
+        station: None,
     };
     let policy = Policy { depth: Depth::None, ..Policy::default() };
     Job { key, request, guard: Guard::On, policy, refusal: "No.".into() }

@@ -1,0 +1,139 @@
+//! Panels on serial lines: one task a line, which speaks for the runtime's end and takes what buttons want.
+//!
+//! Not a judge: what is ruled here was recorded before. A line that cannot be opened, or is pulled out, is tried again
+//! every second for as long as the service runs. Invariants: a line hears only of its own station; whatever cannot be
+//! handed over in time ends the session, which latches the panel, so nothing is ever permitted by a message that was
+//! lost.
+
+mod line;
+
+use crate::config::Config;
+use line::Line;
+use r2d_core::id::Id;
+use r2d_core::verdict::Reason;
+use r2d_firmware_host::message::{ReasonCode, Ruling, Wish};
+use r2d_firmware_host::tick::{MAX_VALIDITY, Ticks};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+/// Orders that may wait for one line.
+const ORDERS: usize = 32;
+/// Presses that may wait for the service.
+const PRESSES: usize = 32;
+
+/// A button that was pressed.
+#[derive(Clone, Debug)]
+pub(crate) struct Press {
+    /// Where.
+    pub(crate) station: Id,
+    /// For what.
+    pub(crate) wish: Wish,
+}
+
+/// What a line is told.
+#[derive(Clone, Debug)]
+enum Order {
+    /// A request is being judged.
+    Pending(Id),
+    /// It was ruled.
+    Ruled { request: Id, ruling: Ruling, reason: ReasonCode, valid: Ticks },
+}
+
+/// All lines.
+#[derive(Debug)]
+pub(crate) struct Panels {
+    lines: Vec<Handle>,
+    presses: Receiver<Press>,
+    /// Kept, so that there is always somebody who could press.
+    _presser: Sender<Press>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    station: Id,
+    orders: Sender<Order>,
+    /// An order was lost: the session must end.
+    lost: Arc<AtomicBool>,
+}
+
+/// Device and station of a line.
+#[must_use]
+pub(crate) fn parse_line(text: &str) -> Option<(&str, Id)> {
+    let (device, station) = text.rsplit_once('=')?;
+    let device = Some(device).filter(|d| !d.trim().is_empty() && !d.chars().any(char::is_control))?;
+    Some((device, Id::parse(station).ok()?))
+}
+
+impl Panels {
+    /// Starts a task for each configured line; needs the runtime.
+    ///
+    /// # Errors
+    /// The device's name is no id.
+    pub(crate) fn start(config: &Config) -> anyhow::Result<Self> {
+        let (presser, presses) = channel(PRESSES);
+        let me = Id::parse(&config.device.device)?;
+        let mut lines = Vec::new();
+        for text in &config.panel.lines {
+            // A text that is no line was refused with the configuration.
+            let Some((device, station)) = parse_line(text) else { continue };
+            let (orders, inbox) = channel(ORDERS);
+            let lost = Arc::new(AtomicBool::new(false));
+            let line = Line {
+                device: device.to_owned(),
+                baud: config.panel.baud,
+                me: me.clone(),
+                station: station.clone(),
+                orders: inbox,
+                lost: Arc::clone(&lost),
+                presses: presser.clone(),
+                judging: None,
+            };
+            tokio::spawn(line.run());
+            lines.push(Handle { station, orders, lost });
+        }
+        Ok(Self { lines, presses, _presser: presser })
+    }
+
+    /// The next press.
+    pub(crate) async fn pressed(&mut self) -> Option<Press> {
+        self.presses.recv().await
+    }
+
+    /// Tells the panels of `station` that a request is being judged.
+    pub(crate) fn pending(&self, station: &Id, request: &Id) {
+        self.tell(station, &Order::Pending(request.clone()));
+    }
+
+    /// Tells the panels of `station` what was ruled about it, which holds for `valid` at the longest.
+    pub(crate) fn rule(&self, station: &Id, request: &Id, ruling: Ruling, reason: Reason, valid: Duration) {
+        let valid = u32::try_from(valid.as_millis()).unwrap_or(u32::MAX).min(MAX_VALIDITY.0);
+        let (request, reason) = (request.clone(), reason.into());
+        self.tell(station, &Order::Ruled { request, ruling, reason, valid: Ticks(valid) });
+    }
+
+    fn tell(&self, station: &Id, order: &Order) {
+        for line in self.lines.iter().filter(|line| line.station == *station) {
+            if line.orders.try_send(order.clone()).is_err() {
+                line.lost.store(true, Ordering::Release);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_device_and_a_station() {
+        let station = Id::parse("press-4").unwrap();
+        assert_eq!(parse_line("/dev/ttyACM0=press-4"), Some(("/dev/ttyACM0", station.clone())));
+        // Devices by path may have the sign in their name.
+        assert_eq!(parse_line("/dev/serial/by-id/a=b=press-4"), Some(("/dev/serial/by-id/a=b", station)));
+        for bad in ["", "/dev/ttyACM0", "=press-4", "/dev/x=", "/dev/x=a/b"] {
+            assert_eq!(parse_line(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! One serial line: opening it, speaking on it, and opening it again.
+//!
+//! Time here is milliseconds since the line was opened. Invariants: every wait has a bound; a session begins with a new
+//! random number, so that nothing of an older one is taken for new.
+
+use super::{Order, Press};
+use crate::output;
+use r2d_core::id::Id;
+use r2d_firmware_host::codec::MAX_WIRE;
+use r2d_firmware_host::host::{Host, HostEvent};
+use r2d_firmware_host::link::SendError;
+use r2d_firmware_host::session::Nonce;
+use r2d_firmware_host::tick::Tick;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc::{Receiver, Sender};
+use tokio_serial::{SerialPortBuilderExt, SerialStream};
+
+/// From one try to open a line to the next.
+const REOPEN: Duration = Duration::from_secs(1);
+/// How often time passes on a line; beats are twenty times as long.
+const PULSE: Duration = Duration::from_millis(25);
+/// Longest wait for the system to take a frame.
+const WRITE: Duration = Duration::from_millis(500);
+/// Most bytes that are read before other work gets its turn.
+const CHUNK: usize = 256;
+
+/// A line and its station.
+pub(super) struct Line {
+    pub(super) device: String,
+    pub(super) baud: u32,
+    /// This device's id.
+    pub(super) me: Id,
+    pub(super) station: Id,
+    pub(super) orders: Receiver<Order>,
+    pub(super) lost: Arc<AtomicBool>,
+    pub(super) presses: Sender<Press>,
+    /// The station's request that is being judged.
+    pub(super) judging: Option<Id>,
+}
+
+/// Why speaking ended.
+enum End {
+    /// The service is over.
+    Service,
+    /// The line does not work any more.
+    Line(io::Error),
+}
+
+impl Line {
+    /// Speaks until the service drops its end.
+    pub(super) async fn run(mut self) {
+        let mut told = None;
+        loop {
+            let fault = match tokio_serial::new(&self.device, self.baud).open_native_async() {
+                Ok(stream) => {
+                    output::note(format!("panel line {} is open, for {}", self.device, self.station));
+                    told = None;
+                    match self.speak(stream).await {
+                        End::Service => return,
+                        End::Line(error) => format!("panel line {} broke off: {error}", self.device),
+                    }
+                }
+                Err(error) => {
+                    let hint = match error.kind() {
+                        tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => {
+                            "; hint: add the service's user to the group that owns it, often dialout"
+                        }
+                        _ => "; hint: is it plugged in, and is panel.lines right?",
+                    };
+                    format!("panel line {} cannot be opened: {error}{hint}", self.device)
+                }
+            };
+            // Once for each fault, not once a second.
+            if told.as_ref() != Some(&fault) {
+                output::warn(&fault);
+                told = Some(fault);
+            }
+            let until = tokio::time::Instant::now() + REOPEN;
+            // Nothing of what is ordered meanwhile is of use later, but for what is being judged.
+            loop {
+                match tokio::time::timeout_at(until, self.orders.recv()).await {
+                    Ok(Some(order)) => self.note(&order),
+                    Ok(None) => return,
+                    Err(_elapsed) => break,
+                }
+            }
+        }
+    }
+
+    /// Speaks on an open line until it breaks.
+    async fn speak(&mut self, mut stream: SerialStream) -> End {
+        let began = Instant::now();
+        let now = || Tick(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let mut host = Host::new(self.me.clone(), nonce());
+        let mut pulse = tokio::time::interval(PULSE);
+        pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut input = [0; CHUNK];
+        let mut wire = [0; MAX_WIRE];
+        loop {
+            if self.lost.swap(false, Ordering::AcqRel) {
+                output::warn(format!("{} was not told in time; its session begins anew", self.station));
+                host = Host::new(self.me.clone(), nonce());
+            }
+            tokio::select! {
+                read = stream.read(&mut input) => match read {
+                    Ok(0) => return End::Line(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(n) => for byte in &input[..n] {
+                        if let Some(event) = host.receive(now(), *byte) {
+                            self.learn(&mut host, event);
+                        }
+                    },
+                    Err(error) => return End::Line(error),
+                },
+                order = self.orders.recv() => match order {
+                    Some(order) => self.pass_on(&mut host, &order),
+                    None => return End::Service,
+                },
+                _ = pulse.tick() => if let Some(event) = host.tick(now()) {
+                    self.learn(&mut host, event);
+                },
+            }
+            while let Some(bytes) = host.transmit(now(), &mut wire) {
+                match tokio::time::timeout(WRITE, stream.write_all(bytes)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return End::Line(error),
+                    Err(_elapsed) => return End::Line(io::ErrorKind::TimedOut.into()),
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, order: &Order) {
+        self.judging = match order {
+            Order::Pending(request) => Some(request.clone()),
+            Order::Ruled { .. } => None,
+        };
+    }
+
+    fn pass_on(&mut self, host: &mut Host, order: &Order) {
+        self.note(order);
+        let sent = match order {
+            Order::Pending(request) => host.pending(self.station.clone(), request.clone()),
+            Order::Ruled { request, ruling, reason, valid } => {
+                host.rule(self.station.clone(), request.clone(), *ruling, *reason, *valid)
+            }
+        };
+        self.sent(sent);
+    }
+
+    /// What could not be queued must not be missed by the panel: its session ends. Without one there is none to end.
+    fn sent(&self, sent: Result<(), SendError>) {
+        if sent.is_err_and(|e| e != SendError::Down) {
+            self.lost.store(true, Ordering::Release);
+        }
+    }
+
+    fn learn(&mut self, host: &mut Host, event: HostEvent) {
+        let station = &self.station;
+        match event {
+            HostEvent::Up(panel) => {
+                output::note(format!("panel {panel} at {station} is connected"));
+                let sent = match &self.judging {
+                    Some(request) => host.pending(station.clone(), request.clone()),
+                    None => host.ready(station.clone()),
+                };
+                self.sent(sent);
+            }
+            HostEvent::Down(why) => {
+                output::warn(format!("the session with the panel at {station} ended: {why:?}"))
+            }
+            HostEvent::Press(press) if press.station != *station => {
+                output::warn(format!(
+                    "a button of {} was pressed on the line of {station}; hint: panel.lines names the station",
+                    press.station
+                ));
+            }
+            HostEvent::Press(press) => {
+                // A press that finds no room is like one that was not made: the panel stays closed.
+                if self.presses.try_send(Press { station: press.station, wish: press.wish }).is_err() {
+                    output::warn(format!("a press at {station} was not taken: too many wait"));
+                }
+            }
+            HostEvent::Report(report) => {
+                let request = report.request.as_ref().map_or("none", Id::as_str);
+                output::note(format!(
+                    "panel at {station}: permit {:?}, light {:?}, request {request}",
+                    report.permit, report.light
+                ));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A number that no earlier session had, from the standard library's own random seeds.
+fn nonce() -> Nonce {
+    use std::hash::{BuildHasher, Hasher};
+    let number = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    // The low half alone is as random as the whole.
+    Nonce((number & u64::from(u32::MAX)) as u32)
+}

@@ -1,0 +1,207 @@
+//! A panel on the served device's serial line: the library's panel at the other end of a pseudo terminal, on real time.
+
+use r2d_firmware_host::Id;
+use r2d_firmware_host::button::Button;
+use r2d_firmware_host::codec::MAX_WIRE;
+use r2d_firmware_host::light::Light;
+use r2d_firmware_host::message::Permit;
+use r2d_firmware_host::panel::{Outputs, Panel};
+use r2d_firmware_host::session::Nonce;
+use r2d_firmware_host::tick::{SILENCE, Tick};
+use r2d_tests::process::{PATIENCE, free_port, have};
+use r2d_tests::site::{BASE, Edge, Listener, SCRIPT, ask, publish};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A panel that runs on a thread.
+struct Wired {
+    panel: Arc<Mutex<Panel>>,
+    began: Instant,
+    line: String,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    /// Keeps the line in being while nobody has it open.
+    _slave: File,
+}
+
+impl Wired {
+    fn start() -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let line = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let slave = OpenOptions::new().read(true).write(true).open(&line).unwrap();
+        let mut raw = tcgetattr(&slave).unwrap();
+        raw.make_raw();
+        tcsetattr(&slave, OptionalActions::Now, &raw).unwrap();
+        rustix::io::ioctl_fionbio(&master, true).unwrap();
+        let panel = Panel::new(id("panel-1"), id("press-4"), Nonce(7));
+        let panel = Arc::new(Mutex::new(panel));
+        let (began, over) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+        let thread = std::thread::spawn({
+            let (panel, over, mut port) = (Arc::clone(&panel), Arc::clone(&over), File::from(master));
+            move || {
+                let (mut input, mut wire) = ([0; 256], [0; MAX_WIRE]);
+                while !over.load(Ordering::Relaxed) {
+                    let n = port.read(&mut input).unwrap_or(0);
+                    let mut panel = panel.lock().unwrap();
+                    let now = ticks(began);
+                    for byte in &input[..n] {
+                        panel.receive(now, *byte);
+                    }
+                    panel.tick(now);
+                    while let Some(bytes) = panel.transmit(now, &mut wire) {
+                        // What a full line does not take is lost, as on a real one.
+                        let _lost = port.write(bytes);
+                    }
+                    drop(panel);
+                    if n == 0 {
+                        std::thread::sleep(Duration::from_millis(2));
+                    }
+                }
+            }
+        });
+        Self { panel, began, line, over, thread: Some(thread), _slave: slave }
+    }
+
+    fn outputs(&self) -> Outputs {
+        self.panel.lock().unwrap().outputs(ticks(self.began))
+    }
+
+    fn press(&self, button: Button) {
+        self.panel.lock().unwrap().press(ticks(self.began), button).unwrap();
+    }
+
+    fn wait_for(&self, what: &str, wanted: impl Fn(Outputs) -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !wanted(self.outputs()) {
+            assert!(Instant::now() < until, "no {what}: {:?}", self.outputs());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Wired {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ended = thread.join();
+        }
+    }
+}
+
+fn id(text: &str) -> Id {
+    Id::parse(text).unwrap()
+}
+
+fn ticks(began: Instant) -> Tick {
+    Tick(began.elapsed().as_millis() as u64)
+}
+
+/// A request of a station.
+fn ask_for(station: &str, name: &str, prompt: &str) -> String {
+    let mut payload: serde_json::Value = serde_json::from_str(&ask(name, prompt)).unwrap();
+    payload["station"] = station.into();
+    payload.to_string()
+}
+
+#[test]
+fn a_panel_permits_only_by_its_own_stations_verdicts_and_latches_when_the_service_is_gone() {
+    if !have("mosquitto_pub") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let (port, panel) = (free_port(), Wired::start());
+    let sets = [
+        &format!("panel.lines=[\"{}=press-4\"]", panel.line),
+        "panel.prompts=[\"how do I clear a jam?\", \"how do I bypass it?\"]",
+    ];
+    let mut edge = Edge::start(home.path(), SCRIPT, port, true, &sets);
+    let mut listener = Listener::start(port, &format!("{BASE}/#"));
+    let send = |payload: String| assert!(publish(port, &format!("{BASE}/req/ask"), &payload, &[]));
+    edge.process.wait_for("panel", |l| l.contains("panel-1 at press-4 is connected").then_some(()));
+    assert_eq!(panel.outputs().permit, Permit::Closed);
+
+    // Latched at power-up: a verdict opens nothing before somebody pressed reset.
+    send(ask_for("press-4", "a1", "how do I clear a jam?"));
+    listener.about("audit", "a1");
+    panel.wait_for("latch", |o| o.light == Light::Latched);
+    panel.press(Button::Reset);
+    panel.wait_for("release", |o| o.light != Light::Latched);
+    assert_eq!(panel.outputs().permit, Permit::Closed);
+    send(ask_for("press-4", "a2", "how do I clear a jam?"));
+    panel.wait_for("permission", |o| o.permit == Permit::Open);
+
+    // Other stations' verdicts and those of nobody's are not its business.
+    send(ask_for("press-5", "b1", "how do I bypass it?"));
+    send(ask("b2", "how do I bypass it?"));
+    listener.about("audit", "b1");
+    listener.about("audit", "b2");
+    assert_eq!(panel.outputs().permit, Permit::Open);
+    send(ask_for("press-4", "a3", "how do I bypass it?"));
+    panel.wait_for("refusal", |o| o.permit == Permit::Closed && o.light == Light::Red);
+
+    // Buttons ask, and stop.
+    panel.press(Button::Ask(1));
+    panel.wait_for("permission", |o| o.permit == Permit::Open);
+    let asked = listener.wait_for("a verdict", |m| {
+        m.topic == format!("{BASE}/verdict")
+            && m.payload["id"].as_str().is_some_and(|i| i.starts_with("panel-"))
+    });
+    assert_eq!(asked.payload["decision"], "allow");
+    send(ask_for("press-4", "slow", "slow"));
+    panel.wait_for("judging", |o| o.light == Light::Yellow);
+    panel.press(Button::Stop);
+    assert_eq!(listener.about("verdict", "slow").payload["reason"], "cancelled");
+    panel.press(Button::Reset);
+    send(ask_for("press-4", "a4", "how do I clear a jam?"));
+    panel.wait_for("permission", |o| o.permit == Permit::Open);
+
+    // Without the service the relay falls within three missed beats of the panel's own clock: whatever the machine does
+    // meanwhile, at that tick it is off.
+    edge.process.kill();
+    std::thread::sleep(Duration::from_millis(200));
+    let then = Tick(ticks(panel.began).0 + u64::from(SILENCE.0));
+    assert_eq!(panel.panel.lock().unwrap().outputs(then).permit, Permit::Closed);
+    panel.wait_for("closing", |o| o.permit == Permit::Closed);
+    edge.crash();
+    edge.wait_until_listening();
+    edge.process.wait_for("panel", |l| l.contains("panel-1 at press-4 is connected").then_some(()));
+    send(ask_for("press-4", "a5", "how do I clear a jam?"));
+    listener.about("audit", "a5");
+    panel.wait_for("latch", |o| o.light == Light::Latched && o.permit == Permit::Closed);
+    panel.press(Button::Reset);
+    send(ask_for("press-4", "a6", "how do I clear a jam?"));
+    panel.wait_for("permission", |o| o.permit == Permit::Open);
+
+    let records = edge.records();
+    let of = |name: &str| {
+        records.iter().find(|r| r["record"]["id"] == name || r["id"] == name).unwrap().to_string()
+    };
+    assert!(of("a2").contains("\"station\":\"press-4\""));
+    assert!(!of("b2").contains("station"));
+    assert!(records.iter().any(|r| r.to_string().contains("\"origin\":\"panel\"")));
+    assert_eq!(edge.verify()["sound"], true);
+}
+
+#[test]
+fn a_line_that_is_not_there_stops_nothing_and_is_told() {
+    if !have("mosquitto_pub") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let sets = ["panel.lines=[\"/dev/no-such-line=press-4\"]"];
+    let mut edge = Edge::start(home.path(), SCRIPT, port, true, &sets);
+    edge.process.wait_for("a warning", |l| l.contains("/dev/no-such-line cannot be opened").then_some(()));
+    let mut listener = Listener::start(port, &format!("{BASE}/#"));
+    let payload = ask_for("press-4", "a1", "how do I clear a jam?");
+    assert!(publish(port, &format!("{BASE}/req/ask"), &payload, &[]));
+    assert_eq!(listener.about("verdict", "a1").payload["decision"], "allow");
+}
