@@ -88,7 +88,8 @@ fn train(home: &Path, model: &Path, out: &str) -> Command {
 }
 
 fn steps(log: &Path) -> usize {
-    std::fs::read_to_string(log).map_or(0, |text| text.lines().count())
+    std::fs::read_to_string(log)
+        .map_or(0, |text| text.lines().filter(|l| l.starts_with("{\"step\":")).count())
 }
 
 /// The tensors of an adapter file: all but its date, which is the last thing that differs from run to run.
@@ -127,6 +128,24 @@ fn a_run_that_is_killed_twice_ends_in_the_same_adapter() {
     let adapters = ["whole", "killed"].map(|run| home.path().join(run).join("adapter.gguf"));
     let [whole, killed] = adapters.each_ref().map(|file| without_date(file));
     assert!(whole == killed, "the adapters differ");
+    // A further run goes on from the adapter, and says so.
+    let from = |out: &str, parent: &str| {
+        let parent = home.path().join(parent).join("adapter.gguf");
+        output(train(home.path(), &model, out).arg("--from").arg(parent))
+    };
+    let next = from("next", "whole");
+    assert!(next.status.success(), "{}", text(&next.stderr));
+    let shown =
+        output(edge(home.path()).args(["distill", "show"]).arg(home.path().join("next/adapter.gguf")));
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let parent = r2d_distill::gguf::Gguf::open(&adapters[0]).unwrap().sha256();
+    assert_eq!(shown["provenance"]["parent_sha256"], parent);
+    let log = std::fs::read_to_string(home.path().join("next/log.jsonl")).unwrap();
+    assert!(log.starts_with("{\"run\":") && log.lines().next().unwrap().contains(&parent), "{log}");
+    // Its checkpoint is not that of the run from nothing, and the other way round.
+    let other = output(&mut train(home.path(), &model, "next"));
+    assert!(text(&other.stderr).contains("another parent adapter"), "{}", text(&other.stderr));
+
     // Another recipe does not go on with this run's checkpoint.
     std::fs::write(home.path().join("recipe.toml"), RECIPE.replace("rank = 4", "rank = 8")).unwrap();
     let other = output(&mut train(home.path(), &model, "killed"));

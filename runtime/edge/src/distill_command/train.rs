@@ -1,7 +1,7 @@
 //! `distill train`: from trajectories and a recipe to an adapter file, in a folder that can be taken up again.
 //!
 //! The folder holds `checkpoint`, `log.jsonl` and, when the run is done, `adapter.gguf`. Invariant: the same data,
-//! recipe, model and threads give the same weights to the bit, however often the run was broken off.
+//! recipe, model, parent and threads give the same weights to the bit, however often the run was broken off.
 
 use crate::cli::ModelChoice;
 use crate::eval_command::Configured;
@@ -40,6 +40,9 @@ pub(crate) struct TrainArgs {
     /// Recipe; without one the defaults
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
+    /// Go on from this adapter instead of from nothing: of the same base, rank, alpha and targets
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
     /// Folder of the run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -93,6 +96,10 @@ pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyh
     output::note(format!("{} examples of {n_tokens} tokens, {} to validate on", train.len(), val.len()));
     let mut trainer = Trainer::new(Base::open(&path)?, curriculum.train.clone(), train, settings)?;
     output::note(format!("memory: {}", trainer.estimate()));
+    if let Some(parent) = &args.from {
+        trainer.start_from(parent).map_err(|e| UsageError(e.to_string()))?;
+        output::note(format!("from {}", parent.display()));
+    }
     let checkpoint = args.out.join("checkpoint");
     if checkpoint.exists() {
         trainer.resume(&checkpoint)?;
@@ -104,8 +111,8 @@ pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyh
         ..Limits::default()
     };
     let log = args.out.join("log.jsonl");
-    let journal =
-        Journal::open(&log, trainer.position()).with_context(|| format!("cannot write {}", log.display()))?;
+    let journal = Journal::open(&log, &trainer.identity(), trainer.position())
+        .with_context(|| format!("cannot write {}", log.display()))?;
     let mut watch = Watch { journal, bar: bar(trainer.n_steps(), trainer.position()) };
     let ending = trainer.run(&limits, &mut watch)?;
     watch.bar.finish_and_clear();
@@ -248,6 +255,7 @@ fn finish(
         name: args.name.clone(),
         base_sha256: trainer.base().sha256().to_owned(),
         data_sha256: trainer.data_sha256().to_owned(),
+        parent_sha256: trainer.identity().parent_sha256.unwrap_or_default(),
         recipe: toml::to_string(curriculum).context("cannot write the recipe")?,
         metrics: serde_json::to_string(&metrics).context("cannot write the figures")?,
         date: crate::eval_command::now(),
