@@ -2,6 +2,8 @@
 //!
 //! The model is the default one, fetched by `scripts/test.sh` into `R2D_HOME`; without it the tests are skipped.
 
+mod tokens;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use r2d_core::policy::{OnRethink, Policy};
