@@ -101,6 +101,26 @@ fn without_date(file: &Path) -> Vec<u8> {
     [&bytes[..at], &bytes[at + date.len()..]].concat()
 }
 
+/// `data tokens` writes the rows of each step that the log tells of.
+fn rows_are_those_of_training(home: &Path, model: &Path, log: &Path) {
+    let out = home.join("rows.jsonl");
+    let mut command = edge(home);
+    command.args(["distill", "data", "tokens"]).arg(home.join("data.jsonl")).arg("--recipe");
+    command.arg(home.join("recipe.toml")).arg("--model").arg(model).arg("--out").arg(&out);
+    let written = output(&mut command);
+    assert!(written.status.success(), "{}", text(&written.stderr));
+    let parse = |file: &Path| -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(file).unwrap();
+        text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+    };
+    let rows = parse(&out);
+    for row in parse(log).iter().filter(|r| r["step"].is_u64()) {
+        let step = row["step"].as_u64().unwrap() - 1;
+        let tokens = rows.iter().filter(|r| r["step"] == step).map(|r| r["tokens"].as_array().unwrap().len());
+        assert_eq!(tokens.sum::<usize>() as u64, row["n_tokens"].as_u64().unwrap(), "step {step}");
+    }
+}
+
 #[test]
 fn a_run_that_is_killed_twice_ends_in_the_same_adapter() {
     let Some(model) = model_path() else { return };
@@ -109,7 +129,9 @@ fn a_run_that_is_killed_twice_ends_in_the_same_adapter() {
     std::fs::write(home.path().join("recipe.toml"), RECIPE).unwrap();
     let whole = output(&mut train(home.path(), &model, "whole"));
     assert!(whole.status.success(), "{}", text(&whole.stderr));
-    assert!(steps(&home.path().join("whole/log.jsonl")) >= 4);
+    let log = home.path().join("whole/log.jsonl");
+    assert!(steps(&log) >= 4);
+    rows_are_those_of_training(home.path(), &model, &log);
 
     let log = home.path().join("killed/log.jsonl");
     for n in 1..=2 {

@@ -404,6 +404,12 @@ impl Trainer {
     }
 }
 
+/// Which examples each step of an epoch takes, both counted from 0.
+#[must_use]
+pub fn order(examples: &[Example], recipe: &Recipe, epoch: u64) -> Vec<Vec<usize>> {
+    plan::epoch(examples, recipe, epoch)
+}
+
 fn unweighted(cpo: f64, recipe: &Recipe) -> f64 {
     if recipe.cpo > 0.0 { cpo / f64::from(recipe.cpo) } else { 0.0 }
 }

@@ -4,6 +4,8 @@
 //! adapter is any good (`eval`).
 
 mod data;
+mod encoding;
+mod tokens;
 mod train;
 
 use crate::eval_command::Configured;
@@ -29,7 +31,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command, home: &Path, config: Configured<'_>) -> anyhow::Result<Exit> {
     match command {
         Command::Train(args) => train::run(&args, home, config),
-        Command::Data(command) => data::run(&command, config),
+        Command::Data(command) => data::run(&command, home, config),
         Command::Show { adapter } => {
             crate::output::json(&r2d_distill::adapter::read(&adapter)?);
             Ok(Exit::Done)

@@ -4,33 +4,24 @@
 //! recipe, model, parent and threads give the same weights to the bit, however often the run was broken off.
 
 use crate::cli::ModelChoice;
+use crate::distill_command::encoding;
 use crate::eval_command::Configured;
 use crate::exit::{Exit, UsageError};
 use crate::output;
-use crate::source::{Source, Use};
 use crate::weights::{self, Loading};
 use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use r2d_distill::adapter::{self, AdapterFormat, Provenance};
-use r2d_distill::augment::Sample;
 use r2d_distill::base::Base;
 use r2d_distill::curriculum::Curriculum;
-use r2d_distill::data;
-use r2d_distill::example::Example;
 use r2d_distill::journal::Journal;
-use r2d_distill::layout::{self, Frame, Marks, Pivots};
+use r2d_distill::layout::Pivots;
 use r2d_distill::trainer::{Ending, Limits, Losses, Observer, Row, Settings, Stop, Trainer};
-use r2d_distill::trajectory::{self, Split, Trajectory};
-use r2d_engine::grammar::PivotStrings;
-use r2d_engine::intake::Intake;
-use r2d_engine::model::{Model, Token, Trust};
+use r2d_distill::trajectory::Split;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// Share of the trajectories that is kept for validation where the data does not say.
-const VAL_SHARE: f64 = 0.1;
 
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {
@@ -60,6 +51,9 @@ pub(crate) struct TrainArgs {
     /// Stop after so many minutes; the same command goes on
     #[arg(long, value_name = "MIN")]
     max_minutes: Option<u64>,
+    /// Stop after so many steps; the same command goes on
+    #[arg(long, value_name = "N")]
+    max_steps: Option<u64>,
     /// Steps between two checkpoints
     #[arg(long, value_name = "N", default_value_t = 25)]
     checkpoint_every: u64,
@@ -75,16 +69,13 @@ pub(crate) struct TrainArgs {
 pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyhow::Result<Exit> {
     let config = config(&args.model)?;
     let curriculum = curriculum(args)?;
-    let trajectories = trajectories(&args.data)?;
+    let trajectories = encoding::trajectories(&args.data)?;
     let weights = weights::open(&Loading { config: &config, home })?;
-    let Source::Gguf { path, pivots, .. } = weights.source.clone() else {
-        return Err(UsageError("a scripted model has no weights; hint: name a GGUF model".into()).into());
-    };
     // An adapter in the configuration would be trained on top of: the frozen base is the file itself.
+    let path = encoding::base_file(&weights.source)?;
     let [train, val] = [Split::Train, Split::Val].map(|split| curriculum.samples(&trajectories, split));
-    let encoding =
-        Encoding { pivots, form: curriculum.pivots, weight: curriculum.pivot_weight, sets: [train?, val?] };
-    let [train, val] = weights.source.open(config.model.system.clone(), encoding)?;
+    let system = config.model.system.clone();
+    let [train, val] = encoding::encode(weights.source, system, &curriculum, [train?, val?])?;
 
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     let n_threads = match args.threads {
@@ -107,13 +98,15 @@ pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyh
     }
     let limits = Limits {
         time: args.max_minutes.map(|m| Duration::from_secs(m.saturating_mul(60))),
+        n_steps: args.max_steps,
         checkpoint: Some((checkpoint, args.checkpoint_every)),
         ..Limits::default()
     };
     let log = args.out.join("log.jsonl");
     let journal = Journal::open(&log, &trainer.identity(), trainer.position())
         .with_context(|| format!("cannot write {}", log.display()))?;
-    let mut watch = Watch { journal, bar: bar(trainer.n_steps(), trainer.position()) };
+    let bar = bar(trainer.n_steps(), trainer.position());
+    let mut watch = Watch { journal, bar };
     let ending = trainer.run(&limits, &mut watch)?;
     watch.bar.finish_and_clear();
     if let Ending::Stopped(stop) = ending {
@@ -145,70 +138,6 @@ fn curriculum(args: &TrainArgs) -> anyhow::Result<Curriculum> {
         curriculum.train.cpo = 0.0;
     }
     Ok(curriculum)
-}
-
-/// All trajectories of `files`, each of them checked, with a split.
-fn trajectories(files: &[PathBuf]) -> anyhow::Result<Vec<Trajectory>> {
-    let mut all = Vec::new();
-    for file in files {
-        let read = trajectory::read(file).map_err(|e| UsageError(e.to_string()))?;
-        for t in &read {
-            trajectory::check(t).map_err(|fault| {
-                let hint = "hint: `distill data check` lists all of them";
-                UsageError(format!("{}: trajectory {}: {fault}; {hint}", file.display(), t.id))
-            })?;
-        }
-        all.extend(read);
-    }
-    if all.iter().any(|t| t.split.is_none()) {
-        data::assign_splits(&mut all, VAL_SHARE, 0)?;
-    }
-    Ok(all)
-}
-
-/// Samples that wait for the model's tokeniser.
-struct Encoding {
-    pivots: PivotStrings,
-    form: Pivots,
-    weight: f32,
-    sets: [Vec<Sample>; 2],
-}
-
-impl Use for Encoding {
-    type Output = [Vec<Example>; 2];
-
-    fn with<M: Model>(self, model: M, intake: Intake) -> anyhow::Result<[Vec<Example>; 2]> {
-        let template = &intake.template;
-        let pivots = [&self.pivots.safe, &self.pivots.unsafe_, &self.pivots.rethink].map(String::as_str);
-        let frame = Frame::new(&template.system, &template.user, &template.assistant, pivots)?;
-        let id = |token: Token| u32::try_from(token.0);
-        let opening: Result<Vec<u32>, _> = intake.grammar.opening.iter().map(|t| id(*t)).collect();
-        let [safe, unsafe_, rethink] = intake.grammar.first;
-        let marks = Marks {
-            begin: model.begin().map(id).transpose()?,
-            opening: opening?,
-            first: [id(safe)?, id(unsafe_)?, id(rethink)?],
-        };
-        let mut tokens = Vec::new();
-        let mut encode = |sample: &Sample| {
-            let pieces = frame.layout(sample, self.form);
-            layout::encode(&pieces, &marks, self.weight, |text, trust, out| {
-                let trust = match trust {
-                    layout::Trust::Ours => Trust::Ours,
-                    layout::Trust::Outside => Trust::Outside,
-                };
-                tokens.clear();
-                model.tokenize(text, trust, &mut tokens);
-                // Ids of a vocabulary are never negative.
-                out.extend(tokens.iter().filter_map(|t| u32::try_from(t.0).ok()));
-            })
-            .with_context(|| format!("sample {}", sample.id))
-        };
-        let [train, val] = &self.sets;
-        let train: anyhow::Result<Vec<Example>> = train.iter().map(&mut encode).collect();
-        let val: anyhow::Result<Vec<Example>> = val.iter().map(&mut encode).collect();
-        Ok([train?, val?])
-    }
 }
 
 /// Logs each step and draws the bar.
