@@ -131,6 +131,15 @@ fn a_run_that_is_killed_twice_ends_in_the_same_adapter() {
     assert!(whole.status.success(), "{}", text(&whole.stderr));
     let log = home.path().join("whole/log.jsonl");
     assert!(steps(&log) >= 4);
+    // What was planned is not below what was held, and not far above it.
+    let told = text(&whole.stderr);
+    let mb = |words: &str| {
+        let line = told.lines().find(|l| l.contains(words)).unwrap_or_else(|| panic!("{told}"));
+        line.split_whitespace().rev().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let (planned, held) = (mb("memory: "), mb("held at most"));
+    println!("{planned} MB planned, {held} MB held");
+    assert!(held <= planned && 10 * held > 7 * planned, "{planned} MB planned, {held} MB held");
     rows_are_those_of_training(home.path(), &model, &log);
 
     let log = home.path().join("killed/log.jsonl");

@@ -106,9 +106,12 @@ pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyh
     let journal = Journal::open(&log, &trainer.identity(), trainer.position())
         .with_context(|| format!("cannot write {}", log.display()))?;
     let bar = bar(trainer.n_steps(), trainer.position());
-    let mut watch = Watch { journal, bar };
+    let mut watch = Watch { journal, bar, held: 0 };
     let ending = trainer.run(&limits, &mut watch)?;
     watch.bar.finish_and_clear();
+    if watch.held > 0 {
+        output::note(format!("held at most {} MB", watch.held.div_ceil(1_000_000)));
+    }
     if let Ending::Stopped(stop) = ending {
         let why = match stop {
             Stop::Time => "its time is up".to_owned(),
@@ -144,10 +147,13 @@ fn curriculum(args: &TrainArgs) -> anyhow::Result<Curriculum> {
 struct Watch {
     journal: Journal,
     bar: ProgressBar,
+    /// The most bytes that a step held.
+    held: u64,
 }
 
 impl Observer for Watch {
     fn on_step(&mut self, row: &Row) -> Option<String> {
+        self.held = self.held.max(row.resident_bytes.unwrap_or(0));
         let held = row.resident_bytes.map_or_else(String::new, |b| format!("  {} MB", b / 1_000_000));
         self.bar.set_message(format!(
             "loss {:.3} (text {:.3}, pivots {:.3})  {:.0} tokens/s{held}",
