@@ -131,6 +131,8 @@ fn a_run_that_is_killed_twice_ends_in_the_same_adapter() {
     assert!(whole.status.success(), "{}", text(&whole.stderr));
     let log = home.path().join("whole/log.jsonl");
     assert!(steps(&log) >= 4);
+    let drawn = std::fs::read_to_string(home.path().join("whole/loss.svg")).unwrap();
+    assert!(drawn.starts_with("<svg") && drawn.contains("CPO"), "{drawn}");
     // What was planned is not below what was held, and not far above it.
     let told = text(&whole.stderr);
     let mb = |words: &str| {

@@ -83,6 +83,7 @@ mod optimiser;
 mod pack;
 mod pass;
 mod plan;
+pub mod plot;
 mod random;
 pub mod recipe;
 mod rope;

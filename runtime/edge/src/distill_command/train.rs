@@ -1,6 +1,6 @@
 //! `distill train`: from trajectories and a recipe to an adapter file, in a folder that can be taken up again.
 //!
-//! The folder holds `checkpoint`, `log.jsonl` and, when the run is done, `adapter.gguf`. Invariant: the same data,
+//! The folder holds `checkpoint`, `log.jsonl`, `loss.svg` and, when the run is done, `adapter.gguf`. Invariant: the same data,
 //! recipe, model, parent and threads give the same weights to the bit, however often the run was broken off.
 
 use crate::cli::ModelChoice;
@@ -17,6 +17,7 @@ use r2d_distill::base::Base;
 use r2d_distill::curriculum::Curriculum;
 use r2d_distill::journal::Journal;
 use r2d_distill::layout::Pivots;
+use r2d_distill::plot;
 use r2d_distill::trainer::{Ending, Limits, Losses, Observer, Row, Settings, Stop, Trainer};
 use r2d_distill::trajectory::Split;
 use serde::Serialize;
@@ -106,8 +107,9 @@ pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyh
     let journal = Journal::open(&log, &trainer.identity(), trainer.position())
         .with_context(|| format!("cannot write {}", log.display()))?;
     let bar = bar(trainer.n_steps(), trainer.position());
-    let mut watch = Watch { journal, bar, held: 0 };
+    let mut watch = Watch { journal, bar, out: &args.out, held: 0 };
     let ending = trainer.run(&limits, &mut watch)?;
+    watch.draw();
     watch.bar.finish_and_clear();
     if watch.held > 0 {
         output::note(format!("held at most {} MB", watch.held.div_ceil(1_000_000)));
@@ -143,15 +145,35 @@ fn curriculum(args: &TrainArgs) -> anyhow::Result<Curriculum> {
     Ok(curriculum)
 }
 
-/// Logs each step and draws the bar.
-struct Watch {
+/// Logs each step, draws the bar and the losses.
+struct Watch<'a> {
     journal: Journal,
     bar: ProgressBar,
+    out: &'a Path,
     /// The most bytes that a step held.
     held: u64,
 }
 
-impl Observer for Watch {
+impl Watch<'_> {
+    /// Draws the losses as far as the log has them. A drawing that fails ends no run.
+    fn draw(&self) {
+        let drawn = Journal::read(&self.out.join("log.jsonl"))
+            .and_then(|rows| plot::write(&self.out.join("loss.svg"), &rows));
+        if let Err(e) = drawn {
+            self.note(&format!("cannot draw {}: {e}", self.out.join("loss.svg").display()));
+        }
+    }
+
+    fn note(&self, words: &str) {
+        self.bar.suspend(|| output::note(words));
+    }
+}
+
+impl Observer for Watch<'_> {
+    fn on_checkpoint(&mut self, _: u64) {
+        self.draw();
+    }
+
     fn on_step(&mut self, row: &Row) -> Option<String> {
         self.held = self.held.max(row.resident_bytes.unwrap_or(0));
         let held = row.resident_bytes.map_or_else(String::new, |b| format!("  {} MB", b / 1_000_000));
