@@ -3,8 +3,10 @@
 //! Not a command: it draws nothing, prints nothing and reads no clock but its own. Invariant: the adapter after step n is
 //! a function of model, recipe, examples and number of threads, however often the run was broken off in between.
 
+mod heat;
 mod limit;
 
+pub use heat::Heat;
 pub use limit::{Ending, Limits, Observer, Stop};
 
 use crate::adapter::{AdapterError, Parent};

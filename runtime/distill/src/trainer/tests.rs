@@ -186,6 +186,63 @@ fn limits_end_a_run_between_two_steps() {
 }
 
 #[test]
+fn a_run_pauses_while_it_is_hot_and_stops_when_it_stays_so() {
+    struct Hot(Vec<Option<f32>>, Vec<u64>);
+    impl Observer for Hot {
+        fn on_step(&mut self, _: &Row) -> Option<String> {
+            None
+        }
+        fn on_checkpoint(&mut self, position: u64) {
+            self.1.push(position);
+        }
+        fn on_heat(&mut self, celsius: Option<f32>) {
+            self.0.push(celsius);
+        }
+    }
+    let site = Site::new("llama");
+    let zone = site.path("zones").join("thermal_zone0");
+    let heat = |text: &str| {
+        std::fs::create_dir_all(&zone).unwrap();
+        std::fs::write(zone.join("temp"), text).unwrap();
+    };
+    let limits = Limits {
+        checkpoint: Some((site.path("run.ckpt"), 1000)),
+        n_steps: Some(2),
+        heat: Some(Heat {
+            zones: site.path("zones"),
+            poll: std::time::Duration::from_millis(1),
+            patience: std::time::Duration::from_millis(30),
+            ..Heat::below(60.0)
+        }),
+        ..Limits::default()
+    };
+    let mut trainer = site.trainer(recipe());
+    let mut go = |limits: &Limits| {
+        let mut hot = Hot(Vec::new(), Vec::new());
+        let ending = trainer.run(limits, &mut hot).unwrap();
+        (ending, hot.0, hot.1, trainer.position())
+    };
+    // Without a sensor it is said once; below the budget nothing is.
+    assert_eq!(go(&limits), (Ending::Stopped(Stop::Steps), vec![None], vec![2], 2));
+    heat("60000\n");
+    assert_eq!(go(&limits), (Ending::Stopped(Stop::Steps), vec![], vec![4], 4));
+    heat("61500\n");
+    assert_eq!(go(&limits), (Ending::Stopped(Stop::Heat(61.5)), vec![Some(61.5)], vec![], 4));
+    // It cools down in the pause.
+    let patient = Heat { patience: std::time::Duration::from_secs(60), ..limits.heat.clone().unwrap() };
+    let limits = Limits { heat: Some(patient), ..limits };
+    let cooling = std::thread::spawn({
+        let zone = zone.clone();
+        move || {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::fs::write(zone.join("temp"), "55000\n").unwrap();
+        }
+    });
+    assert_eq!(go(&limits), (Ending::Stopped(Stop::Steps), vec![Some(61.5)], vec![6], 6));
+    cooling.join().unwrap();
+}
+
+#[test]
 fn a_run_that_will_not_fit_is_refused_with_the_sum() {
     let site = Site::new("llama");
     let base = || Base::open(&site.path("tiny.gguf")).unwrap();

@@ -18,7 +18,7 @@ use r2d_distill::curriculum::Curriculum;
 use r2d_distill::journal::Journal;
 use r2d_distill::layout::Pivots;
 use r2d_distill::plot;
-use r2d_distill::trainer::{Ending, Limits, Losses, Observer, Row, Settings, Stop, Trainer};
+use r2d_distill::trainer::{Ending, Heat, Limits, Losses, Observer, Row, Settings, Stop, Trainer};
 use r2d_distill::trajectory::Split;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -55,6 +55,9 @@ pub(crate) struct TrainArgs {
     /// Stop after so many steps; the same command goes on
     #[arg(long, value_name = "N")]
     max_steps: Option<u64>,
+    /// Pause while the machine is hotter, until it is 5 degrees below; stop when that takes ten minutes
+    #[arg(long, value_name = "CELSIUS", value_parser = clap::value_parser!(u16).range(20..=150))]
+    max_temperature: Option<u16>,
     /// Steps between two checkpoints
     #[arg(long, value_name = "N", default_value_t = 25)]
     checkpoint_every: u64,
@@ -100,6 +103,7 @@ pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyh
     let limits = Limits {
         time: args.max_minutes.map(|m| Duration::from_secs(m.saturating_mul(60))),
         n_steps: args.max_steps,
+        heat: args.max_temperature.map(|c| Heat::below(f32::from(c))),
         checkpoint: Some((checkpoint, args.checkpoint_every)),
         ..Limits::default()
     };
@@ -117,6 +121,7 @@ pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyh
     if let Ending::Stopped(stop) = ending {
         let why = match stop {
             Stop::Time => "its time is up".to_owned(),
+            Stop::Heat(celsius) => format!("the machine stays at {celsius:.0} °C"),
             Stop::Memory(held) => format!("the process holds {} MB", held / 1_000_000),
             Stop::Steps => "it has made its steps".to_owned(),
             Stop::Asked(reason) => bail!("the run stopped: {reason}"),
@@ -172,6 +177,13 @@ impl Watch<'_> {
 impl Observer for Watch<'_> {
     fn on_checkpoint(&mut self, _: u64) {
         self.draw();
+    }
+
+    fn on_heat(&mut self, celsius: Option<f32>) {
+        match celsius {
+            None => self.note("no temperature can be read here, so --max-temperature does nothing"),
+            Some(c) => self.note(&format!("{c:.0} °C: waiting until it is cooler")),
+        }
     }
 
     fn on_step(&mut self, row: &Row) -> Option<String> {
