@@ -88,7 +88,8 @@ fn train(home: &Path, model: &Path, out: &str) -> Command {
 }
 
 fn steps(log: &Path) -> usize {
-    std::fs::read_to_string(log).map_or(0, |text| text.lines().count())
+    std::fs::read_to_string(log)
+        .map_or(0, |text| text.lines().filter(|l| l.starts_with("{\"step\":")).count())
 }
 
 /// The tensors of an adapter file: all but its date, which is the last thing that differs from run to run.
@@ -100,6 +101,26 @@ fn without_date(file: &Path) -> Vec<u8> {
     [&bytes[..at], &bytes[at + date.len()..]].concat()
 }
 
+/// `data tokens` writes the rows of each step that the log tells of.
+fn rows_are_those_of_training(home: &Path, model: &Path, log: &Path) {
+    let out = home.join("rows.jsonl");
+    let mut command = edge(home);
+    command.args(["distill", "data", "tokens"]).arg(home.join("data.jsonl")).arg("--recipe");
+    command.arg(home.join("recipe.toml")).arg("--model").arg(model).arg("--out").arg(&out);
+    let written = output(&mut command);
+    assert!(written.status.success(), "{}", text(&written.stderr));
+    let parse = |file: &Path| -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(file).unwrap();
+        text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+    };
+    let rows = parse(&out);
+    for row in parse(log).iter().filter(|r| r["step"].is_u64()) {
+        let step = row["step"].as_u64().unwrap() - 1;
+        let tokens = rows.iter().filter(|r| r["step"] == step).map(|r| r["tokens"].as_array().unwrap().len());
+        assert_eq!(tokens.sum::<usize>() as u64, row["n_tokens"].as_u64().unwrap(), "step {step}");
+    }
+}
+
 #[test]
 fn a_run_that_is_killed_twice_ends_in_the_same_adapter() {
     let Some(model) = model_path() else { return };
@@ -108,7 +129,20 @@ fn a_run_that_is_killed_twice_ends_in_the_same_adapter() {
     std::fs::write(home.path().join("recipe.toml"), RECIPE).unwrap();
     let whole = output(&mut train(home.path(), &model, "whole"));
     assert!(whole.status.success(), "{}", text(&whole.stderr));
-    assert!(steps(&home.path().join("whole/log.jsonl")) >= 4);
+    let log = home.path().join("whole/log.jsonl");
+    assert!(steps(&log) >= 4);
+    let drawn = std::fs::read_to_string(home.path().join("whole/loss.svg")).unwrap();
+    assert!(drawn.starts_with("<svg") && drawn.contains("CPO"), "{drawn}");
+    // What was planned is not below what was held, and not far above it.
+    let told = text(&whole.stderr);
+    let mb = |words: &str| {
+        let line = told.lines().find(|l| l.contains(words)).unwrap_or_else(|| panic!("{told}"));
+        line.split_whitespace().rev().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let (planned, held) = (mb("memory: "), mb("held at most"));
+    println!("{planned} MB planned, {held} MB held");
+    assert!(held <= planned && 10 * held > 7 * planned, "{planned} MB planned, {held} MB held");
+    rows_are_those_of_training(home.path(), &model, &log);
 
     let log = home.path().join("killed/log.jsonl");
     for n in 1..=2 {
@@ -127,6 +161,24 @@ fn a_run_that_is_killed_twice_ends_in_the_same_adapter() {
     let adapters = ["whole", "killed"].map(|run| home.path().join(run).join("adapter.gguf"));
     let [whole, killed] = adapters.each_ref().map(|file| without_date(file));
     assert!(whole == killed, "the adapters differ");
+    // A further run goes on from the adapter, and says so.
+    let from = |out: &str, parent: &str| {
+        let parent = home.path().join(parent).join("adapter.gguf");
+        output(train(home.path(), &model, out).arg("--from").arg(parent))
+    };
+    let next = from("next", "whole");
+    assert!(next.status.success(), "{}", text(&next.stderr));
+    let shown =
+        output(edge(home.path()).args(["distill", "show"]).arg(home.path().join("next/adapter.gguf")));
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let parent = r2d_distill::gguf::Gguf::open(&adapters[0]).unwrap().sha256();
+    assert_eq!(shown["provenance"]["parent_sha256"], parent);
+    let log = std::fs::read_to_string(home.path().join("next/log.jsonl")).unwrap();
+    assert!(log.starts_with("{\"run\":") && log.lines().next().unwrap().contains(&parent), "{log}");
+    // Its checkpoint is not that of the run from nothing, and the other way round.
+    let other = output(&mut train(home.path(), &model, "next"));
+    assert!(text(&other.stderr).contains("another parent adapter"), "{}", text(&other.stderr));
+
     // Another recipe does not go on with this run's checkpoint.
     std::fs::write(home.path().join("recipe.toml"), RECIPE.replace("rank = 4", "rank = 8")).unwrap();
     let other = output(&mut train(home.path(), &model, "killed"));

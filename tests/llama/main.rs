@@ -3,6 +3,7 @@
 //! The model is the default one, fetched by `scripts/test.sh` into `R2D_HOME`; without it the tests are skipped.
 
 mod exchange;
+mod tokens;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

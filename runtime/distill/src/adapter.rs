@@ -3,6 +3,10 @@
 //! Beside what llama.cpp asks for, the file says what it was made of and how good it is; loaders pass over those keys.
 //! Invariant: a file under its name is whole, and names the base it belongs to.
 
+mod parent;
+
+pub(crate) use parent::Parent;
+
 use crate::base::Base;
 use crate::gguf::{Body, Gguf, GgufError, Value, Writer};
 use crate::lora::Lora;
@@ -31,6 +35,9 @@ pub struct Provenance {
     pub base_sha256: String,
     /// SHA-256 of the training data.
     pub data_sha256: String,
+    /// SHA-256 of the adapter file that the run went on from; empty for a run from nothing.
+    #[serde(default)]
+    pub parent_sha256: String,
     /// The recipe as TOML.
     pub recipe: String,
     /// Figures as JSON text; what they mean is the caller's.
@@ -81,7 +88,8 @@ pub enum AdapterError {
     },
     /// It was trained on another base.
     #[error(
-        "the adapter was trained on a base with SHA-256 {theirs}, not on {ours}; hint: use the base it names"
+        "the adapter was trained on a base with SHA-256 {}, not on {ours}; hint: use the base it names",
+        if theirs.is_empty() { "(it names none)" } else { theirs }
     )]
     OtherBase {
         /// The base it names.
@@ -89,15 +97,31 @@ pub enum AdapterError {
         /// The base at hand.
         ours: String,
     },
+    /// A run cannot go on from it.
+    #[error(
+        "the adapter {path} does not fit the run: its {what} is {theirs}, the recipe's {ours}; hint: give the run the \
+         recipe of the adapter (`distill show` prints it), or begin without it"
+    )]
+    OtherShape {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// What the adapter has.
+        theirs: String,
+        /// What the run has.
+        ours: String,
+    },
 }
 
 const PREFIX: &str = "r2d.adapter.";
 
 impl Provenance {
-    fn pairs(&self) -> [(&'static str, &str); 5] {
+    fn pairs(&self) -> [(&'static str, &str); 6] {
         [
             ("base_sha256", &self.base_sha256),
             ("data_sha256", &self.data_sha256),
+            ("parent_sha256", &self.parent_sha256),
             ("recipe", &self.recipe),
             ("metrics", &self.metrics),
             ("date", &self.date),
@@ -158,6 +182,7 @@ pub fn read(path: &Path) -> Result<AdapterInfo, AdapterError> {
             name: text("general.name"),
             base_sha256: ours("base_sha256"),
             data_sha256: ours("data_sha256"),
+            parent_sha256: ours("parent_sha256"),
             recipe: ours("recipe"),
             metrics: ours("metrics"),
             date: ours("date"),

@@ -43,7 +43,7 @@ pub enum CheckpointError {
     Other {
         /// The file.
         path: PathBuf,
-        /// Recipe, model or data.
+        /// Recipe, model, data or parent adapter.
         what: &'static str,
         /// SHA-256 of the checkpoint's.
         theirs: String,
@@ -59,6 +59,9 @@ pub(crate) struct Header {
     pub(crate) recipe: String,
     pub(crate) base: String,
     pub(crate) data: String,
+    /// SHA-256 of the adapter that the run went on from.
+    #[serde(default)]
+    pub(crate) parent: Option<String>,
     /// Steps that are done.
     pub(crate) position: u64,
     pub(crate) n_params: u64,
@@ -129,11 +132,18 @@ pub(crate) fn read(path: &Path, ours: &Header, lists: [&mut [f32]; 3]) -> Result
         ("data set", &header.data, &ours.data),
         ("recipe", &header.recipe, &ours.recipe),
     ];
-    for (what, theirs, ours) in pairs {
-        if theirs != ours {
-            let (theirs, ours) = (theirs.clone(), ours.clone());
-            return Err(CheckpointError::Other { path: path.to_owned(), what, theirs, ours });
-        }
+    let other = |what, theirs: &str, ours: &str| CheckpointError::Other {
+        path: path.to_owned(),
+        what,
+        theirs: theirs.to_owned(),
+        ours: ours.to_owned(),
+    };
+    if let Some((what, theirs, ours)) = pairs.into_iter().find(|(_, theirs, ours)| theirs != ours) {
+        return Err(other(what, theirs, ours));
+    }
+    if header.parent != ours.parent {
+        let [theirs, ours] = [&header.parent, &ours.parent].map(|p| p.as_deref().unwrap_or("none"));
+        return Err(other("parent adapter", theirs, ours));
     }
     if header.n_params != ours.n_params {
         return Err(damaged(format!("it has {} parameters, not {}", header.n_params, ours.n_params)));

@@ -4,6 +4,8 @@
 //! leaves comes from a slice whose bounds were compared with what the callee will touch.
 #![allow(unsafe_code)]
 
+#[cfg(test)]
+pub(crate) mod autograd;
 mod product;
 
 pub(crate) use product::{Into, View, ViewMut, multiply, multiply_serial};

@@ -39,13 +39,14 @@
 //! if checkpoint.exists() {
 //!     trainer.resume(checkpoint)?;
 //! }
-//! let mut log = Log(Journal::open(Path::new("run.jsonl"), trainer.position())?);
+//! let mut log = Log(Journal::open(Path::new("run.jsonl"), &trainer.identity(), trainer.position())?);
 //! let limits = Limits { checkpoint: Some((checkpoint.into(), 50)), ..Limits::default() };
 //! if trainer.run(&limits, &mut log)? == Ending::Done {
 //!     let provenance = Provenance {
 //!         name: "example".into(),
 //!         base_sha256: trainer.base().sha256().into(),
 //!         data_sha256: trainer.data_sha256().into(),
+//!         parent_sha256: trainer.identity().parent_sha256.unwrap_or_default(),
 //!         recipe: trainer.recipe().to_toml()?,
 //!         metrics: "{}".into(),
 //!         date: "2026-11-26".into(),
@@ -82,6 +83,7 @@ mod optimiser;
 mod pack;
 mod pass;
 mod plan;
+pub mod plot;
 mod random;
 pub mod recipe;
 mod rope;

@@ -109,6 +109,16 @@ pub(crate) struct Slots {
     pub(crate) a: Range<usize>,
 }
 
+/// A tensor of an adapter file.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) name: String,
+    /// In ggml's order.
+    pub(crate) shape: [usize; 2],
+    /// Its numbers among the parameters.
+    pub(crate) params: Range<usize>,
+}
+
 /// Shape and parameters of an adapter.
 #[derive(Clone, Debug)]
 pub struct Lora {
@@ -177,6 +187,22 @@ impl Lora {
     #[must_use]
     pub fn n_params(&self) -> usize {
         self.params.len()
+    }
+
+    /// Where each tensor of an adapter file is among the parameters.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        let slots = self.places.iter().enumerate();
+        let slots = slots.flat_map(|(i, groups)| groups.iter().flat_map(|g| &g.slots).map(move |s| (i, s)));
+        slots
+            .flat_map(|(i, slot)| {
+                let name = |suffix| format!("blk.{i}.{}.weight.{suffix}", slot.target.tensor());
+                let (a, b) = ([slot.n_in, self.rank], [self.rank, slot.columns.len()]);
+                [
+                    Place { name: name("lora_a"), shape: a, params: slot.a.clone() },
+                    Place { name: name("lora_b"), shape: b, params: slot.b.clone() },
+                ]
+            })
+            .collect()
     }
 
     /// Each adapted matrix: the name of its tensor in the model, its A and its B with their shapes in ggml's order.

@@ -1,6 +1,7 @@
 //! What a run takes: the sum before it starts, and what the process holds while it runs.
 //!
-//! Invariant: the sum is not below what the run's own lists take; the allocator and the kernel add some per cent.
+//! Invariant: the sum is not below what the process holds while it trains. What the run's lists take is counted; what
+//! the allocator, the threads and the matrix kernels add to that is a measured share, and stands in the sum by its name.
 
 use crate::base::Base;
 use crate::head;
@@ -23,7 +24,7 @@ impl Estimate {
     /// All parts together, in bytes.
     #[must_use]
     pub fn n_bytes(&self) -> u64 {
-        self.parts.iter().map(|(_, n)| n).sum()
+        self.parts.iter().fold(0, |sum, (_, n)| sum.saturating_add(*n))
     }
 }
 
@@ -35,6 +36,11 @@ impl fmt::Display for Estimate {
         write!(f, "0 = {} MB", self.n_bytes().div_ceil(1_000_000))
     }
 }
+
+/// Bytes that each thread takes beside its scores: what it touches of its stack, and packed pieces of matrices.
+const PER_THREAD: u64 = 4 << 20;
+/// One part in so many is added for the allocator: what lies between lists, and pages that are held in part.
+const ALLOCATOR: u64 = 40;
 
 /// What decides the sum, besides model and adapter.
 #[derive(Clone, Copy, Debug)]
@@ -70,14 +76,15 @@ pub(crate) fn estimate(base: &Base, lora: &Lora, sizes: Sizes, limit: Option<u64
         ("positions and data", floats(2 * hyper.n_rot * n_longest + 2 * n_tokens)),
     ];
     let fixed: u64 = parts.iter().map(|(_, n)| n).sum();
-    let fitting = limit.map_or(u64::MAX, |limit| limit.saturating_sub(fixed)) / inner.max(1);
+    let held = |n_layers: usize| inner.saturating_mul(n_layers as u64);
+    let counted = |n_layers: usize| fixed.saturating_add(held(n_layers));
+    let margin = |n_layers: usize| counted(n_layers) / ALLOCATOR + PER_THREAD * n_threads as u64;
     // While a layer runs again, its results take the place of one that keeps them.
-    let mut n_kept_layers = usize::try_from(fitting).unwrap_or(usize::MAX).min(hyper.n_layer);
-    let n_held = n_kept_layers.max(1);
-    if n_kept_layers < hyper.n_layer {
-        n_kept_layers = n_kept_layers.saturating_sub(1);
-    }
-    parts.push(("inner results of layers", inner.saturating_mul(n_held as u64)));
+    let fits = |n: &usize| limit.is_none_or(|limit| counted(*n).saturating_add(margin(*n)) <= limit);
+    let n_held = (1..=hyper.n_layer).rev().find(fits).unwrap_or(1);
+    let n_kept_layers = if n_held < hyper.n_layer || !fits(&n_held) { n_held - 1 } else { n_held };
+    parts.push(("inner results of layers", held(n_held)));
+    parts.push(("allocator and threads", margin(n_held)));
     Estimate { parts, n_kept_layers }
 }
 

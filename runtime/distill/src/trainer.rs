@@ -3,10 +3,13 @@
 //! Not a command: it draws nothing, prints nothing and reads no clock but its own. Invariant: the adapter after step n is
 //! a function of model, recipe, examples and number of threads, however often the run was broken off in between.
 
+mod heat;
 mod limit;
 
+pub use heat::Heat;
 pub use limit::{Ending, Limits, Observer, Stop};
 
+use crate::adapter::{AdapterError, Parent};
 use crate::base::Base;
 use crate::checkpoint::{self, CheckpointError, Header};
 use crate::example::{self, Example, ExampleError};
@@ -68,6 +71,9 @@ pub enum TrainError {
     /// A checkpoint cannot be written or taken up.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// It cannot go on from this adapter.
+    #[error(transparent)]
+    Parent(#[from] AdapterError),
     /// The gradient is no number any more.
     #[error("the gradient of step {step} is {length}; hint: lower learning_rate")]
     Diverged {
@@ -122,6 +128,20 @@ pub struct Row {
     pub elapsed_s: f64,
     /// Bytes that the process holds.
     pub resident_bytes: Option<u64>,
+}
+
+/// What a run is known by: two runs with the same one, on as many threads, end in the same adapter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// SHA-256 of the recipe's TOML.
+    pub recipe_sha256: String,
+    /// SHA-256 of the model file.
+    pub base_sha256: String,
+    /// SHA-256 over the examples.
+    pub data_sha256: String,
+    /// SHA-256 of the adapter file that it went on from; none for a run from nothing.
+    #[serde(default)]
+    pub parent_sha256: Option<String>,
 }
 
 /// Losses over a set of examples, as the recipe weighs them.
@@ -184,6 +204,7 @@ impl Trainer {
             recipe: hex(&Sha256::digest(recipe.to_toml()?)),
             base: base.sha256().to_owned(),
             data: example::digest(&examples),
+            parent: None,
             position: 0,
             n_params: lora.n_params() as u64,
             n_tokens: 0,
@@ -234,6 +255,34 @@ impl Trainer {
     #[must_use]
     pub fn data_sha256(&self) -> &str {
         &self.header.data
+    }
+
+    /// What this run is known by.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        let Header { recipe, base, data, parent, .. } = &self.header;
+        Identity {
+            recipe_sha256: recipe.clone(),
+            base_sha256: base.clone(),
+            data_sha256: data.clone(),
+            parent_sha256: parent.clone(),
+        }
+    }
+
+    /// Begins the run anew from the values of an adapter file, with an optimiser that remembers nothing.
+    ///
+    /// The file's SHA-256 is from then on part of what the run is known by, so this comes before [`Self::resume`].
+    ///
+    /// # Errors
+    /// [`TrainError::Parent`] when the adapter is of another base, rank, α or set of targets; the run is then as it was.
+    pub fn start_from(&mut self, adapter: &Path) -> Result<(), TrainError> {
+        let parent = Parent::open(adapter, self.base.sha256(), &self.lora)?;
+        parent.copy_into(&mut self.lora.params)?;
+        self.moments.mean.fill(0.0);
+        self.moments.square.fill(0.0);
+        let parent = Some(parent.sha256());
+        self.header = Header { parent, position: 0, n_tokens: 0, elapsed_s: 0.0, ..self.header.clone() };
+        Ok(())
     }
 
     /// Steps that are done.
@@ -349,12 +398,18 @@ impl Trainer {
     /// Goes on where a checkpoint of this run was written.
     ///
     /// # Errors
-    /// [`CheckpointError`], when it is damaged or of another recipe, model or data set; the run is then as it was.
+    /// [`CheckpointError`], when it is damaged or of another recipe, model, data set or parent; the run is then as it was.
     pub fn resume(&mut self, path: &Path) -> Result<(), CheckpointError> {
         let lists = [&mut self.lora.params[..], &mut self.moments.mean, &mut self.moments.square];
         self.header = checkpoint::read(path, &self.header, lists)?;
         Ok(())
     }
+}
+
+/// Which examples each step of an epoch takes, both counted from 0.
+#[must_use]
+pub fn order(examples: &[Example], recipe: &Recipe, epoch: u64) -> Vec<Vec<usize>> {
+    plan::epoch(examples, recipe, epoch)
 }
 
 fn unweighted(cpo: f64, recipe: &Recipe) -> f64 {

@@ -4,7 +4,9 @@
 //! adapter is any good (`eval`).
 
 mod data;
+mod encoding;
 mod run;
+mod tokens;
 mod train;
 
 use crate::eval_command::Configured;
@@ -33,7 +35,7 @@ pub(crate) fn run(command: Command, home: &Path, config: Configured<'_>) -> anyh
     match command {
         Command::Train(args) => train::run(&args, home, config),
         Command::Run(args) => run::run(&args, home, config),
-        Command::Data(command) => data::run(&command, config),
+        Command::Data(command) => data::run(&command, home, config),
         Command::Show { adapter } => {
             crate::output::json(&r2d_distill::adapter::read(&adapter)?);
             Ok(Exit::Done)

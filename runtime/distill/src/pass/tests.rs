@@ -1,5 +1,7 @@
 //! Gradients against finite differences, for each architecture and each adapted matrix.
 
+mod autograd;
+
 use super::*;
 use crate::head::Contrast;
 use crate::lora::{Group, Target};

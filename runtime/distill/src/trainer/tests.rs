@@ -186,6 +186,63 @@ fn limits_end_a_run_between_two_steps() {
 }
 
 #[test]
+fn a_run_pauses_while_it_is_hot_and_stops_when_it_stays_so() {
+    struct Hot(Vec<Option<f32>>, Vec<u64>);
+    impl Observer for Hot {
+        fn on_step(&mut self, _: &Row) -> Option<String> {
+            None
+        }
+        fn on_checkpoint(&mut self, position: u64) {
+            self.1.push(position);
+        }
+        fn on_heat(&mut self, celsius: Option<f32>) {
+            self.0.push(celsius);
+        }
+    }
+    let site = Site::new("llama");
+    let zone = site.path("zones").join("thermal_zone0");
+    let heat = |text: &str| {
+        std::fs::create_dir_all(&zone).unwrap();
+        std::fs::write(zone.join("temp"), text).unwrap();
+    };
+    let limits = Limits {
+        checkpoint: Some((site.path("run.ckpt"), 1000)),
+        n_steps: Some(2),
+        heat: Some(Heat {
+            zones: site.path("zones"),
+            poll: std::time::Duration::from_millis(1),
+            patience: std::time::Duration::from_millis(30),
+            ..Heat::below(60.0)
+        }),
+        ..Limits::default()
+    };
+    let mut trainer = site.trainer(recipe());
+    let mut go = |limits: &Limits| {
+        let mut hot = Hot(Vec::new(), Vec::new());
+        let ending = trainer.run(limits, &mut hot).unwrap();
+        (ending, hot.0, hot.1, trainer.position())
+    };
+    // Without a sensor it is said once; below the budget nothing is.
+    assert_eq!(go(&limits), (Ending::Stopped(Stop::Steps), vec![None], vec![2], 2));
+    heat("60000\n");
+    assert_eq!(go(&limits), (Ending::Stopped(Stop::Steps), vec![], vec![4], 4));
+    heat("61500\n");
+    assert_eq!(go(&limits), (Ending::Stopped(Stop::Heat(61.5)), vec![Some(61.5)], vec![], 4));
+    // It cools down in the pause.
+    let patient = Heat { patience: std::time::Duration::from_secs(60), ..limits.heat.clone().unwrap() };
+    let limits = Limits { heat: Some(patient), ..limits };
+    let cooling = std::thread::spawn({
+        let zone = zone.clone();
+        move || {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::fs::write(zone.join("temp"), "55000\n").unwrap();
+        }
+    });
+    assert_eq!(go(&limits), (Ending::Stopped(Stop::Steps), vec![Some(61.5)], vec![6], 6));
+    cooling.join().unwrap();
+}
+
+#[test]
 fn a_run_that_will_not_fit_is_refused_with_the_sum() {
     let site = Site::new("llama");
     let base = || Base::open(&site.path("tiny.gguf")).unwrap();
@@ -226,11 +283,12 @@ fn the_log_has_each_step_once_after_a_crash() {
     let site = Site::new("llama");
     let path = site.path("run.jsonl");
     let mut trainer = site.trainer(recipe());
-    let mut watch = Watch { rows: Vec::new(), journal: Some(Journal::open(&path, 0).unwrap()) };
+    let mut watch =
+        Watch { rows: Vec::new(), journal: Some(Journal::open(&path, &trainer.identity(), 0).unwrap()) };
     trainer.run(&Limits { n_steps: Some(5), ..Limits::default() }, &mut watch).unwrap();
     use std::io::Write as _;
     std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"step\":6,").unwrap();
-    let mut journal = Journal::open(&path, 3).unwrap();
+    let mut journal = Journal::open(&path, &trainer.identity(), 3).unwrap();
     for row in &watch.rows[3..] {
         journal.add(row).unwrap();
     }
@@ -247,6 +305,7 @@ fn an_adapter_file_says_what_it_was_made_of() {
         name: "test".into(),
         base_sha256: trainer.base().sha256().into(),
         data_sha256: trainer.data_sha256().into(),
+        parent_sha256: "77".into(),
         recipe: trainer.recipe().to_toml().unwrap(),
         metrics: "{\"loss\":1.5}".into(),
         date: "2026-11-26".into(),
@@ -261,4 +320,115 @@ fn an_adapter_file_says_what_it_was_made_of() {
         assert!(info.check_base("00").unwrap_err().to_string().contains("hint: "));
     }
     assert!(adapter::read(&site.path("tiny.gguf")).is_err());
+}
+
+#[test]
+fn a_run_goes_on_from_an_adapter_as_its_file_has_it() {
+    let site = Site::new("qwen2");
+    let mut first = site.trainer(Recipe { epochs: 1, ..recipe() });
+    run(&mut first, &Limits::default());
+    let (file, again) = (site.path("first.gguf"), site.path("again.gguf"));
+    // In either format: a 16-bit float is exact as a 32-bit one, and rounds to itself.
+    for format in [AdapterFormat::F32, AdapterFormat::F16] {
+        let provenance = Provenance { base_sha256: first.base().sha256().into(), ..Provenance::default() };
+        adapter::write(&file, first.base(), first.lora(), format, &provenance).unwrap();
+        let mut next = site.trainer(recipe());
+        next.step().unwrap();
+        next.start_from(&file).unwrap();
+        assert_eq!(next.position(), 0);
+        adapter::write(&again, next.base(), next.lora(), format, &provenance).unwrap();
+        assert!(std::fs::read(&file).unwrap() == std::fs::read(&again).unwrap(), "{format:?}");
+        let whole: [u8; 32] = Sha256::digest(std::fs::read(&file).unwrap()).into();
+        assert_eq!(next.identity().parent_sha256, Some(hex(&whole)));
+    }
+}
+
+#[test]
+fn a_run_from_an_adapter_is_the_same_when_broken_off_and_is_no_other_run() {
+    let site = Site::new("llama");
+    let mut first = site.trainer(Recipe { epochs: 1, ..recipe() });
+    run(&mut first, &Limits::default());
+    let write = |name: &str, trainer: &Trainer| {
+        let provenance = Provenance { base_sha256: trainer.base().sha256().into(), ..Provenance::default() };
+        adapter::write(&site.path(name), trainer.base(), trainer.lora(), AdapterFormat::F16, &provenance)
+            .unwrap();
+    };
+    write("a.gguf", &first);
+    run(&mut first, &Limits::default());
+    let from = |name: Option<&str>| {
+        let mut trainer = site.trainer(Recipe { epochs: 2, seed: 5, ..recipe() });
+        if let Some(name) = name {
+            trainer.start_from(&site.path(name)).unwrap();
+        }
+        trainer
+    };
+    let mut whole = from(Some("a.gguf"));
+    let (_, rows) = run(&mut whole, &Limits::default());
+    let bytes = site.adapter(&whole, "whole.gguf");
+    let mut plain = from(None);
+    let (_, other) = run(&mut plain, &Limits::default());
+    assert!(rows[0].loss < 0.9 * other[0].loss, "{} {}", rows[0].loss, other[0].loss);
+
+    let checkpoint = site.path("run.ckpt");
+    let mut broken = from(Some("a.gguf"));
+    let limits = Limits { n_steps: Some(3), checkpoint: Some((checkpoint.clone(), 9)), ..Limits::default() };
+    run(&mut broken, &limits);
+    let mut again = from(Some("a.gguf"));
+    again.resume(&checkpoint).unwrap();
+    assert_eq!((again.position(), again.identity()), (3, whole.identity()));
+    run(&mut again, &Limits::default());
+    assert!(site.adapter(&again, "again.gguf") == bytes);
+
+    write("b.gguf", &whole);
+    for (mut other, theirs) in [(from(Some("b.gguf")), false), (from(None), true)] {
+        let error = other.resume(&checkpoint).unwrap_err().to_string();
+        assert!(error.contains("another parent adapter") && error.contains("not none") == theirs, "{error}");
+        assert_eq!(other.position(), 0);
+    }
+}
+
+#[test]
+fn an_adapter_that_does_not_fit_is_refused_with_both_sides() {
+    let site = Site::new("llama");
+    let first = site.trainer(recipe());
+    let file = site.path("a.gguf");
+    let write = |base: &str| {
+        let provenance = Provenance { base_sha256: base.into(), ..Provenance::default() };
+        adapter::write(&file, first.base(), first.lora(), AdapterFormat::F16, &provenance).unwrap();
+    };
+    write(first.base().sha256());
+    let refused = |recipe: Recipe, words: [&str; 2]| {
+        let mut trainer = site.trainer(recipe);
+        let before = trainer.lora().params.clone();
+        let error = trainer.start_from(&file).unwrap_err().to_string();
+        assert!(words.iter().all(|w| error.contains(w)) && error.contains("hint: "), "{error}");
+        assert!(trainer.lora().params == before && trainer.identity().parent_sha256.is_none());
+    };
+    refused(Recipe { rank: 8, ..recipe() }, ["rank is 4", "the recipe's 8"]);
+    refused(Recipe { alpha: 16.0, ..recipe() }, ["alpha is 8", "the recipe's 16"]);
+    let targets = vec![crate::lora::Target::Q, crate::lora::Target::Down];
+    refused(Recipe { targets, ..recipe() }, ["in 28 tensors", "the recipe's attn_q, ffn_down in 8 tensors"]);
+    write("00");
+    refused(recipe(), ["SHA-256 00", first.base().sha256()]);
+    write("");
+    refused(recipe(), ["(it names none)", first.base().sha256()]);
+}
+
+#[test]
+fn a_log_of_another_run_is_not_gone_on_with() {
+    let site = Site::new("llama");
+    let path = site.path("run.jsonl");
+    let mut trainer = site.trainer(recipe());
+    let run = trainer.identity();
+    let row = trainer.step().unwrap().unwrap();
+    Journal::open(&path, &run, 0).unwrap().add(&row).unwrap();
+    let other = Identity { parent_sha256: Some("77".into()), ..run.clone() };
+    assert!(Journal::open(&path, &other, 1).unwrap_err().to_string().contains("another run"));
+    drop(Journal::open(&path, &run, 1).unwrap());
+    assert_eq!(Journal::read(&path).unwrap(), std::slice::from_ref(&row));
+    // A run that begins anew has its own log.
+    drop(Journal::open(&path, &other, 0).unwrap());
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("{\"run\":{") && text.contains("\"parent_sha256\":\"77\""), "{text}");
+    assert_eq!(Journal::read(&path).unwrap(), []);
 }

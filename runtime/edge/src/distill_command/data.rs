@@ -1,6 +1,6 @@
 //! `distill data`: what is wrong with trajectories, how they are made up, what repeats, what gives a test set away.
 //!
-//! It never changes a file: `dedup` writes what is kept to another one. Exit code 1 when something was found.
+//! It never changes a file: `dedup` and `tokens` write to another one. Exit code 1 when something was found.
 
 use crate::eval_command::Configured;
 use crate::exit::{Exit, UsageError};
@@ -42,6 +42,8 @@ pub(crate) enum Command {
     },
     /// Find prompts that stand in an evaluation suite, exactly, nearly or inside a longer text
     Leak(LeakArgs),
+    /// Write the rows that training would see, as token ids with what is learnt of them, step by step
+    Tokens(Box<super::tokens::TokensArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -57,7 +59,7 @@ pub(crate) struct LeakArgs {
 }
 
 /// Does what was asked.
-pub(crate) fn run(command: &Command, config: Configured<'_>) -> anyhow::Result<Exit> {
+pub(crate) fn run(command: &Command, home: &Path, config: Configured<'_>) -> anyhow::Result<Exit> {
     let clean = match command {
         Command::Check { file, examples, json } => check(file, *examples, *json)?,
         Command::Stats { file } => {
@@ -67,6 +69,10 @@ pub(crate) fn run(command: &Command, config: Configured<'_>) -> anyhow::Result<E
         }
         Command::Dedup { file, out } => dedup(file, out.as_deref())?,
         Command::Leak(args) => leak(args, config)?,
+        Command::Tokens(args) => {
+            super::tokens::run(args, home, config)?;
+            true
+        }
     };
     Ok(if clean { Exit::Done } else { Exit::Refused })
 }

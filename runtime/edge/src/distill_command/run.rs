@@ -5,6 +5,7 @@
 //! (`adapters activate`). Invariant: what is taken in was measured through the engine that serves, on requests it was not
 //! trained on, and decides them no worse than what is in force.
 
+use super::encoding;
 use super::train::{self, TrainArgs};
 use crate::eval_command::{Bounds, Configured, measure};
 use crate::exit::{Exit, UsageError};
@@ -102,7 +103,7 @@ pub(crate) fn run(args: &RunArgs, home: &Path, config: Configured<'_>) -> anyhow
 
 /// What of the training data is kept back, which must be able to show both errors.
 fn val_split(args: &TrainArgs) -> anyhow::Result<Vec<Trajectory>> {
-    let mut val = train::trajectories(&args.data)?;
+    let mut val = encoding::trajectories(&args.data)?;
     val.retain(|t| t.split == Some(Split::Val));
     let n_unsafe = val.iter().filter(|t| t.label == Label::Unsafe).count();
     if n_unsafe == 0 || n_unsafe == val.len() {

@@ -1,36 +1,28 @@
 //! `distill train`: from trajectories and a recipe to an adapter file, in a folder that can be taken up again.
 //!
-//! The folder holds `checkpoint`, `log.jsonl` and, when the run is done, `adapter.gguf`. Invariant: the same data,
-//! recipe, model and threads give the same weights to the bit, however often the run was broken off.
+//! The folder holds `checkpoint`, `log.jsonl`, `loss.svg` and, when the run is done, `adapter.gguf`. Invariant: the same data,
+//! recipe, model, parent and threads give the same weights to the bit, however often the run was broken off.
 
 use crate::cli::ModelChoice;
+use crate::distill_command::encoding;
 use crate::eval_command::Configured;
 use crate::exit::{Exit, UsageError};
 use crate::output;
-use crate::source::{Source, Use};
 use crate::weights::{self, Loading};
 use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use r2d_distill::adapter::{self, AdapterFormat, Provenance};
-use r2d_distill::augment::Sample;
 use r2d_distill::base::Base;
 use r2d_distill::curriculum::Curriculum;
-use r2d_distill::data;
-use r2d_distill::example::Example;
 use r2d_distill::journal::Journal;
-use r2d_distill::layout::{self, Frame, Marks, Pivots};
-use r2d_distill::trainer::{Ending, Limits, Losses, Observer, Row, Settings, Stop, Trainer};
-use r2d_distill::trajectory::{self, Split, Trajectory};
-use r2d_engine::grammar::PivotStrings;
-use r2d_engine::intake::Intake;
-use r2d_engine::model::{Model, Token, Trust};
+use r2d_distill::layout::Pivots;
+use r2d_distill::plot;
+use r2d_distill::trainer::{Ending, Heat, Limits, Losses, Observer, Row, Settings, Stop, Trainer};
+use r2d_distill::trajectory::Split;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// Share of the trajectories that is kept for validation where the data does not say.
-const VAL_SHARE: f64 = 0.1;
 
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {
@@ -40,6 +32,9 @@ pub(crate) struct TrainArgs {
     /// Recipe; without one the defaults
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
+    /// Go on from this adapter instead of from nothing: of the same base, rank, alpha and targets
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
     /// Folder of the run
     #[arg(long, value_name = "DIR")]
     pub(super) out: PathBuf,
@@ -57,6 +52,12 @@ pub(crate) struct TrainArgs {
     /// Stop after so many minutes; the same command goes on
     #[arg(long, value_name = "MIN")]
     max_minutes: Option<u64>,
+    /// Stop after so many steps; the same command goes on
+    #[arg(long, value_name = "N")]
+    max_steps: Option<u64>,
+    /// Pause while the machine is hotter, until it is 5 degrees below; stop when that takes ten minutes
+    #[arg(long, value_name = "CELSIUS", value_parser = clap::value_parser!(u16).range(20..=150))]
+    max_temperature: Option<u16>,
     /// Steps between two checkpoints
     #[arg(long, value_name = "N", default_value_t = 25)]
     checkpoint_every: u64,
@@ -72,16 +73,13 @@ pub(crate) struct TrainArgs {
 pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyhow::Result<Exit> {
     let config = config(&args.model)?;
     let curriculum = curriculum(args)?;
-    let trajectories = trajectories(&args.data)?;
+    let trajectories = encoding::trajectories(&args.data)?;
     // The frozen base is the file itself: whatever adapter is in force is not trained on top of.
     let weights = weights::base(&Loading { config: &config, home })?;
-    let Source::Gguf { path, pivots, .. } = weights.source.clone() else {
-        return Err(UsageError("a scripted model has no weights; hint: name a GGUF model".into()).into());
-    };
+    let path = encoding::base_file(&weights.source)?;
     let [train, val] = [Split::Train, Split::Val].map(|split| curriculum.samples(&trajectories, split));
-    let encoding =
-        Encoding { pivots, form: curriculum.pivots, weight: curriculum.pivot_weight, sets: [train?, val?] };
-    let [train, val] = weights.source.open(config.model.system.clone(), encoding)?;
+    let system = config.model.system.clone();
+    let [train, val] = encoding::encode(weights.source, system, &curriculum, [train?, val?])?;
 
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     let n_threads = match args.threads {
@@ -93,6 +91,10 @@ pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyh
     output::note(format!("{} examples of {n_tokens} tokens, {} to validate on", train.len(), val.len()));
     let mut trainer = Trainer::new(Base::open(&path)?, curriculum.train.clone(), train, settings)?;
     output::note(format!("memory: {}", trainer.estimate()));
+    if let Some(parent) = &args.from {
+        trainer.start_from(parent).map_err(|e| UsageError(e.to_string()))?;
+        output::note(format!("from {}", parent.display()));
+    }
     let checkpoint = args.out.join("checkpoint");
     if checkpoint.exists() {
         trainer.resume(&checkpoint)?;
@@ -100,18 +102,26 @@ pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyh
     }
     let limits = Limits {
         time: args.max_minutes.map(|m| Duration::from_secs(m.saturating_mul(60))),
+        n_steps: args.max_steps,
+        heat: args.max_temperature.map(|c| Heat::below(f32::from(c))),
         checkpoint: Some((checkpoint, args.checkpoint_every)),
         ..Limits::default()
     };
     let log = args.out.join("log.jsonl");
-    let journal =
-        Journal::open(&log, trainer.position()).with_context(|| format!("cannot write {}", log.display()))?;
-    let mut watch = Watch { journal, bar: bar(trainer.n_steps(), trainer.position()) };
+    let journal = Journal::open(&log, &trainer.identity(), trainer.position())
+        .with_context(|| format!("cannot write {}", log.display()))?;
+    let bar = bar(trainer.n_steps(), trainer.position());
+    let mut watch = Watch { journal, bar, out: &args.out, held: 0 };
     let ending = trainer.run(&limits, &mut watch)?;
+    watch.draw();
     watch.bar.finish_and_clear();
+    if watch.held > 0 {
+        output::note(format!("held at most {} MB", watch.held.div_ceil(1_000_000)));
+    }
     if let Ending::Stopped(stop) = ending {
         let why = match stop {
             Stop::Time => "its time is up".to_owned(),
+            Stop::Heat(celsius) => format!("the machine stays at {celsius:.0} °C"),
             Stop::Memory(held) => format!("the process holds {} MB", held / 1_000_000),
             Stop::Steps => "it has made its steps".to_owned(),
             Stop::Asked(reason) => bail!("the run stopped: {reason}"),
@@ -140,78 +150,44 @@ fn curriculum(args: &TrainArgs) -> anyhow::Result<Curriculum> {
     Ok(curriculum)
 }
 
-/// All trajectories of `files`, each of them checked, with a split.
-pub(super) fn trajectories(files: &[PathBuf]) -> anyhow::Result<Vec<Trajectory>> {
-    let mut all = Vec::new();
-    for file in files {
-        let read = trajectory::read(file).map_err(|e| UsageError(e.to_string()))?;
-        for t in &read {
-            trajectory::check(t).map_err(|fault| {
-                let hint = "hint: `distill data check` lists all of them";
-                UsageError(format!("{}: trajectory {}: {fault}; {hint}", file.display(), t.id))
-            })?;
-        }
-        all.extend(read);
-    }
-    if all.iter().any(|t| t.split.is_none()) {
-        data::assign_splits(&mut all, VAL_SHARE, 0)?;
-    }
-    Ok(all)
-}
-
-/// Samples that wait for the model's tokeniser.
-struct Encoding {
-    pivots: PivotStrings,
-    form: Pivots,
-    weight: f32,
-    sets: [Vec<Sample>; 2],
-}
-
-impl Use for Encoding {
-    type Output = [Vec<Example>; 2];
-
-    fn with<M: Model>(self, model: M, intake: Intake) -> anyhow::Result<[Vec<Example>; 2]> {
-        let template = &intake.template;
-        let pivots = [&self.pivots.safe, &self.pivots.unsafe_, &self.pivots.rethink].map(String::as_str);
-        let frame = Frame::new(&template.system, &template.user, &template.assistant, pivots)?;
-        let id = |token: Token| u32::try_from(token.0);
-        let opening: Result<Vec<u32>, _> = intake.grammar.opening.iter().map(|t| id(*t)).collect();
-        let [safe, unsafe_, rethink] = intake.grammar.first;
-        let marks = Marks {
-            begin: model.begin().map(id).transpose()?,
-            opening: opening?,
-            first: [id(safe)?, id(unsafe_)?, id(rethink)?],
-        };
-        let mut tokens = Vec::new();
-        let mut encode = |sample: &Sample| {
-            let pieces = frame.layout(sample, self.form);
-            layout::encode(&pieces, &marks, self.weight, |text, trust, out| {
-                let trust = match trust {
-                    layout::Trust::Ours => Trust::Ours,
-                    layout::Trust::Outside => Trust::Outside,
-                };
-                tokens.clear();
-                model.tokenize(text, trust, &mut tokens);
-                // Ids of a vocabulary are never negative.
-                out.extend(tokens.iter().filter_map(|t| u32::try_from(t.0).ok()));
-            })
-            .with_context(|| format!("sample {}", sample.id))
-        };
-        let [train, val] = &self.sets;
-        let train: anyhow::Result<Vec<Example>> = train.iter().map(&mut encode).collect();
-        let val: anyhow::Result<Vec<Example>> = val.iter().map(&mut encode).collect();
-        Ok([train?, val?])
-    }
-}
-
-/// Logs each step and draws the bar.
-struct Watch {
+/// Logs each step, draws the bar and the losses.
+struct Watch<'a> {
     journal: Journal,
     bar: ProgressBar,
+    out: &'a Path,
+    /// The most bytes that a step held.
+    held: u64,
 }
 
-impl Observer for Watch {
+impl Watch<'_> {
+    /// Draws the losses as far as the log has them. A drawing that fails ends no run.
+    fn draw(&self) {
+        let drawn = Journal::read(&self.out.join("log.jsonl"))
+            .and_then(|rows| plot::write(&self.out.join("loss.svg"), &rows));
+        if let Err(e) = drawn {
+            self.note(&format!("cannot draw {}: {e}", self.out.join("loss.svg").display()));
+        }
+    }
+
+    fn note(&self, words: &str) {
+        self.bar.suspend(|| output::note(words));
+    }
+}
+
+impl Observer for Watch<'_> {
+    fn on_checkpoint(&mut self, _: u64) {
+        self.draw();
+    }
+
+    fn on_heat(&mut self, celsius: Option<f32>) {
+        match celsius {
+            None => self.note("no temperature can be read here, so --max-temperature does nothing"),
+            Some(c) => self.note(&format!("{c:.0} °C: waiting until it is cooler")),
+        }
+    }
+
     fn on_step(&mut self, row: &Row) -> Option<String> {
+        self.held = self.held.max(row.resident_bytes.unwrap_or(0));
         let held = row.resident_bytes.map_or_else(String::new, |b| format!("  {} MB", b / 1_000_000));
         self.bar.set_message(format!(
             "loss {:.3} (text {:.3}, pivots {:.3})  {:.0} tokens/s{held}",
@@ -248,6 +224,7 @@ fn finish(
         name: args.name.clone(),
         base_sha256: trainer.base().sha256().to_owned(),
         data_sha256: trainer.data_sha256().to_owned(),
+        parent_sha256: trainer.identity().parent_sha256.unwrap_or_default(),
         recipe: toml::to_string(curriculum).context("cannot write the recipe")?,
         metrics: serde_json::to_string(&metrics).context("cannot write the figures")?,
         date: crate::eval_command::now(),
