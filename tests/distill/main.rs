@@ -5,6 +5,7 @@
 //! parts of the largest logit.
 
 mod command;
+mod teach;
 #[path = "../../runtime/distill/src/tiny.rs"]
 mod tiny;
 

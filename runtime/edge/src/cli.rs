@@ -59,6 +59,13 @@ pub(crate) struct ModelChoice {
     policy: Option<PathBuf>,
 }
 
+impl ModelChoice {
+    /// Whether a model or an adapter was named on the command line.
+    pub(crate) fn names_a_model(&self) -> bool {
+        self.model.is_some() || self.adapter.is_some()
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Ask a question: steps, pivots, answer and verdict appear as they come
@@ -109,7 +116,7 @@ enum Command {
     /// Measure safety, over-refusal, usefulness and time
     #[command(subcommand)]
     Eval(eval_command::Command),
-    /// Train an adapter on the model's own quantised file
+    /// Make trajectories, look over them, and train an adapter on the model's own quantised file
     #[command(subcommand)]
     Distill(distill_command::Command),
     /// Read and verify the audit log

@@ -1,9 +1,10 @@
-//! `distill`: trains a LoRA adapter on the model's own quantised file, and looks after the data for it.
+//! `distill`: trains a LoRA adapter on the model's own quantised file, and makes and looks after the data for it.
 //!
 //! Words, files and the tokeniser only: losses, gradients and samples are in `r2d-distill`. Not here: judging whether an
 //! adapter is any good (`eval`).
 
 mod data;
+mod teach;
 mod train;
 
 use crate::eval_command::Configured;
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Command {
     /// Train an adapter; goes on where an earlier run in the same folder stopped
     Train(Box<train::TrainArgs>),
+    /// Have a teacher write trajectories for prompts; goes on where an earlier run with the same file stopped
+    Teach(Box<teach::TeachArgs>),
     /// Look over trajectories before they are trained on
     #[command(subcommand)]
     Data(data::Command),
@@ -29,6 +32,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command, home: &Path, config: Configured<'_>) -> anyhow::Result<Exit> {
     match command {
         Command::Train(args) => train::run(&args, home, config),
+        Command::Teach(args) => teach::run(&args, home, config),
         Command::Data(command) => data::run(&command, config),
         Command::Show { adapter } => {
             crate::output::json(&r2d_distill::adapter::read(&adapter)?);
