@@ -62,6 +62,7 @@ mod attention;
 pub mod augment;
 pub mod base;
 mod checkpoint;
+pub mod collect;
 pub mod curriculum;
 pub mod data;
 pub mod example;

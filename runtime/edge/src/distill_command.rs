@@ -3,6 +3,7 @@
 //! Words, files and the tokeniser only: losses, gradients and samples are in `r2d-distill`. Not here: judging whether an
 //! adapter is any good (`eval`).
 
+mod collect;
 mod data;
 mod teach;
 mod train;
@@ -18,6 +19,8 @@ pub(crate) enum Command {
     Train(Box<train::TrainArgs>),
     /// Have a teacher write trajectories for prompts; goes on where an earlier run with the same file stopped
     Teach(Box<teach::TeachArgs>),
+    /// Turn reviewed requests of the audit log into trajectories
+    Collect(collect::CollectArgs),
     /// Look over trajectories before they are trained on
     #[command(subcommand)]
     Data(data::Command),
@@ -33,6 +36,7 @@ pub(crate) fn run(command: Command, home: &Path, config: Configured<'_>) -> anyh
     match command {
         Command::Train(args) => train::run(&args, home, config),
         Command::Teach(args) => teach::run(&args, home, config),
+        Command::Collect(args) => collect::run(&args, home),
         Command::Data(command) => data::run(&command, config),
         Command::Show { adapter } => {
             crate::output::json(&r2d_distill::adapter::read(&adapter)?);
