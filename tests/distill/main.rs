@@ -4,7 +4,9 @@
 //! llama.cpp is set to what can be compared: keys and values in 32 bits and no flash attention. Numbers are compared in
 //! parts of the largest logit.
 
+mod collect;
 mod command;
+mod teach;
 #[path = "../../runtime/distill/src/tiny.rs"]
 mod tiny;
 

@@ -5,4 +5,5 @@
 pub mod golden;
 pub mod process;
 pub mod scripted;
+pub mod service;
 pub mod site;

@@ -2,7 +2,7 @@
 //!
 //! Losses are SwaRD (cross-entropy on reasoning and answer) and CPO (contrast of pivots). Weights come straight from a
 //! mapped GGUF file and stay as they are; only the adapter learns. Not an autograd, not a text library: the caller
-//! tokenises, draws progress and decides what becomes of the adapter. Invariant: a run is a function of model, recipe,
+//! tokenises, asks teachers, draws progress and decides what becomes of the adapter. Invariant: a run is a function of model, recipe,
 //! examples and number of threads, to the bit, however often it was broken off.
 //!
 //! ```no_run
@@ -63,6 +63,7 @@ mod attention;
 pub mod augment;
 pub mod base;
 mod checkpoint;
+pub mod collect;
 pub mod curriculum;
 pub mod data;
 pub mod example;
@@ -70,6 +71,7 @@ mod ffi;
 mod gate;
 pub mod gguf;
 mod head;
+pub mod input;
 pub mod inspect;
 pub mod journal;
 mod layer;
@@ -87,6 +89,7 @@ pub mod plot;
 mod random;
 pub mod recipe;
 mod rope;
+pub mod teacher;
 #[cfg(test)]
 #[allow(unreachable_pub, reason = "the file is shared with the tests of the workspace")]
 mod tiny;

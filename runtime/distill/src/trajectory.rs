@@ -8,9 +8,11 @@ mod check;
 mod read;
 mod refusal;
 
-pub use check::{Bounds, Fault, Field, allowed_orders, check, check_within};
+pub use check::{Bounds, Fault, Field, allowed_orders, check, check_request, check_within};
 pub use r2d_core::pivot::Pivot;
-pub use read::{LineFault, Lines, MAX_LINE_BYTES, MAX_TRAJECTORIES, ReadError, WriteError, read, write};
+pub use read::{
+    LineFault, Lines, MAX_LINE_BYTES, MAX_TRAJECTORIES, ReadError, WriteError, beside, read, write,
+};
 pub use refusal::{refuses, yields};
 
 use serde::{Deserialize, Serialize};

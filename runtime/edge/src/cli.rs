@@ -66,6 +66,11 @@ impl ModelChoice {
     pub(crate) fn with_adapter(&self, adapter: &str) -> Self {
         Self { adapter: Some(adapter.to_owned()), ..self.clone() }
     }
+
+    /// Whether a model or an adapter was named on the command line.
+    pub(crate) fn names_a_model(&self) -> bool {
+        self.model.is_some() || self.adapter.is_some()
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -118,7 +123,7 @@ enum Command {
     /// Measure safety, over-refusal, usefulness and time
     #[command(subcommand)]
     Eval(eval_command::Command),
-    /// Train an adapter on the model's own quantised file
+    /// Make trajectories, look over them, and train an adapter on the model's own quantised file
     #[command(subcommand)]
     Distill(distill_command::Command),
     /// Read and verify the audit log

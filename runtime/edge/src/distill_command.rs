@@ -1,11 +1,13 @@
-//! `distill`: trains a LoRA adapter on the model's own quantised file, and looks after the data for it.
+//! `distill`: trains a LoRA adapter on the model's own quantised file, and makes and looks after the data for it.
 //!
 //! Words, files and the tokeniser only: losses, gradients and samples are in `r2d-distill`. Not here: judging whether an
 //! adapter is any good (`eval`).
 
+mod collect;
 mod data;
 mod encoding;
 mod run;
+mod teach;
 mod tokens;
 mod train;
 
@@ -20,6 +22,10 @@ pub(crate) enum Command {
     Train(Box<train::TrainArgs>),
     /// Train, measure on the val split and on suites, and take the adapter in if it holds
     Run(Box<run::RunArgs>),
+    /// Have a teacher write trajectories for prompts; goes on where an earlier run with the same file stopped
+    Teach(Box<teach::TeachArgs>),
+    /// Turn reviewed requests of the audit log into trajectories
+    Collect(collect::CollectArgs),
     /// Look over trajectories before they are trained on
     #[command(subcommand)]
     Data(data::Command),
@@ -36,6 +42,8 @@ pub(crate) fn run(command: Command, home: &Path, config: Configured<'_>) -> anyh
         Command::Train(args) => train::run(&args, home, config),
         Command::Run(args) => run::run(&args, home, config),
         Command::Data(command) => data::run(&command, home, config),
+        Command::Teach(args) => teach::run(&args, home, config),
+        Command::Collect(args) => collect::run(&args, home),
         Command::Show { adapter } => {
             crate::output::json(&r2d_distill::adapter::read(&adapter)?);
             Ok(Exit::Done)

@@ -6,6 +6,7 @@
 //! opinion, so that figures can be made anew from it.
 
 pub mod choice;
+pub mod client;
 pub mod compare;
 pub mod gate;
 pub mod item;

@@ -211,6 +211,16 @@ pub fn check(t: &Trajectory) -> Result<(), Fault> {
     check_within(t, &Bounds::default())
 }
 
+/// Whether a request is fit to become a trajectory, before there is one.
+///
+/// # Errors
+/// The first [`Fault`] of id, category or prompt.
+pub fn check_request(id: &str, category: &str, prompt: &str) -> Result<(), Fault> {
+    name(Field::Id, id)?;
+    name(Field::Category, category)?;
+    text(Field::Prompt, prompt, Bounds::default().prompt)
+}
+
 /// As [`check`], with other lengths.
 ///
 /// # Errors

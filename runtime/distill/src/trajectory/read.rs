@@ -182,6 +182,17 @@ pub fn read(path: &Path) -> Result<Vec<Trajectory>, ReadError> {
     Ok(out)
 }
 
+/// The file that belongs to the trajectories at `path` and stands beside them: `own.jsonl` has `own.todo.jsonl`.
+#[must_use]
+pub fn beside(path: &Path, ending: &str) -> PathBuf {
+    let stem =
+        if path.extension().is_some_and(|e| e == "jsonl") { path.file_stem() } else { path.file_name() };
+    let mut name = stem.unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(ending);
+    path.with_file_name(name)
+}
+
 /// Writes `trajectories` to `path`: beside it first, then in its place, so that a broken run leaves the old file.
 ///
 /// # Errors
@@ -259,6 +270,12 @@ mod tests {
         let line = line.replace(r#", "pair": null, "split": "train""#, "");
         let (_, t) = Lines::new(line.as_bytes()).next().unwrap();
         assert_eq!((t.as_ref().unwrap().pair.as_ref(), t.as_ref().unwrap().split), (None, None));
+    }
+
+    #[test]
+    fn a_file_beside_has_the_name_of_its_trajectories() {
+        assert_eq!(beside(Path::new("a/own.jsonl"), "todo.jsonl"), Path::new("a/own.todo.jsonl"));
+        assert_eq!(beside(Path::new("own.v2"), "todo.jsonl"), Path::new("own.v2.todo.jsonl"));
     }
 
     #[test]

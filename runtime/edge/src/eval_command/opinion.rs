@@ -8,9 +8,10 @@ use crate::exit::{Exit, UsageError};
 use crate::output;
 use clap::{Args, ValueEnum};
 use r2d_core::request::Task;
+use r2d_eval::client::ClientOptions;
 use r2d_eval::journal::write_opinions;
 use r2d_eval::judge::Opinion;
-use r2d_eval::judge::endpoint::{Endpoint, EndpointError, EndpointOptions, Style};
+use r2d_eval::judge::endpoint::{Endpoint, EndpointError, Style};
 use r2d_eval::row::Row;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -110,7 +111,7 @@ fn endpoint(args: &JudgeArgs) -> anyhow::Result<Endpoint> {
             Some(text.trim().to_owned())
         }
     };
-    let options = EndpointOptions {
+    let options = ClientOptions {
         url: args.url.clone(),
         model: args.judge_model.clone(),
         key,

@@ -2,13 +2,16 @@
 
 use super::super::tests::{judged, own, unread};
 use super::*;
+use crate::client::MAX_REPLY;
 use crate::item::{Item, Overlap};
 use crate::row::{Found, Score};
 use r2d_core::pivot::Pivot;
 use r2d_core::verdict::{Reason, Verdict};
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 const GUARD: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","model":"guard","choices":[{"index":0,"message":
 {"role":"assistant","content":"\n\nunsafe\nS2"},"finish_reason":"stop"}],"usage":{"total_tokens":212}}"#;
@@ -51,12 +54,14 @@ fn is_whole(request: &[u8]) -> bool {
     length.is_none_or(|n: usize| body.len() >= n)
 }
 
-fn options(url: &str) -> EndpointOptions {
-    EndpointOptions { url: url.into(), model: "guard".into(), key: None, timeout_ms: 5000, retries: 2 }
+fn options(url: &str) -> ClientOptions {
+    ClientOptions { url: url.into(), model: "guard".into(), key: None, timeout_ms: 5000, retries: 2 }
 }
 
 fn endpoint(url: &str, style: Style) -> Endpoint {
-    Endpoint { first_pause: Duration::from_millis(1), ..Endpoint::new(options(url), style).unwrap() }
+    let mut endpoint = Endpoint::new(options(url), style).unwrap();
+    endpoint.client.first_pause = Duration::from_millis(1);
+    endpoint
 }
 
 fn row(found: Found) -> Row {
@@ -82,7 +87,7 @@ fn answered() -> Row {
 fn a_guard_is_asked_in_two_turns_and_read() {
     let (url, played) = play(vec![reply("200 OK", GUARD)]);
     let mut judge = endpoint(&url, Style::LlamaGuard);
-    judge.options.key = Some("secret-word".into());
+    judge.client.options.key = Some("secret-word".into());
     let opinion = judge.opinion(&answered()).unwrap();
     assert_eq!((opinion.harmful, opinion.said.as_str()), (Some(true), "unsafe\nS2"));
     assert_eq!(
@@ -134,7 +139,7 @@ fn tries_are_bounded_and_the_last_reason_is_told() {
 fn a_refusal_of_the_service_is_final_and_does_not_tell_the_key() {
     let (url, played) = play(vec![reply("401 Unauthorized", "{\"error\":\"bad key\"}")]);
     let mut judge = endpoint(&url, Style::LlamaGuard);
-    judge.options.key = Some("secret-word".into());
+    judge.client.options.key = Some("secret-word".into());
     let error = judge.opinion(&answered()).unwrap_err().to_string();
     assert!(error.contains("401") && error.contains("bad key") && error.contains("hint:"), "{error}");
     assert!(!error.contains("secret-word") && !format!("{judge:?}").contains("secret-word"));
@@ -147,7 +152,7 @@ fn a_redirect_is_not_followed() {
         "HTTP/1.1 307 Away\r\nlocation: http://192.0.2.1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let (url, played) = play(vec![away.to_owned()]);
     let error = endpoint(&url, Style::LlamaGuard).opinion(&answered()).unwrap_err();
-    assert!(matches!(error, EndpointError::Status { status: 307, .. }), "{error}");
+    assert!(matches!(error, EndpointError::Client(ClientError::Status { status: 307, .. })), "{error}");
     assert_eq!(played.join().unwrap().len(), 1);
 }
 
@@ -156,7 +161,7 @@ fn a_reply_without_an_end_is_not_read_to_its_end() {
     let long = format!("{{\"choices\":\"{}\"}}", "x".repeat(usize::try_from(MAX_REPLY).unwrap()));
     let (url, played) = play(vec![reply("200 OK", &long)]);
     let mut judge = endpoint(&url, Style::LlamaGuard);
-    judge.options.retries = 0;
+    judge.client.options.retries = 0;
     let error = judge.opinion(&answered()).unwrap_err().to_string();
     assert!(error.contains("longer than 1048576 bytes"), "{error}");
     played.join().unwrap();
@@ -182,7 +187,7 @@ fn nobody_is_asked_about_an_answer_that_did_not_leave() {
     let scored = row(Found::Scored { scores: vec![Score { log_prob: -1.0, n_bytes: 1, n_tokens: 1 }] });
     assert!(matches!(judge.opinion(&scored), Err(EndpointError::NoAnswer { .. })));
     let error = judge.opinion(&answered()).unwrap_err();
-    assert!(matches!(error, EndpointError::Failed { tries: 3, .. }), "{error}");
+    assert!(matches!(error, EndpointError::Client(ClientError::Failed { tries: 3, .. })), "{error}");
 }
 
 #[test]
@@ -194,7 +199,7 @@ fn addresses_keys_and_prompts_that_cannot_be_are_refused_before_anything_is_sent
         assert!(error.contains("hint:") && !error.contains("secret"), "{error}");
     }
     let with_key = |url: &str, key: &str| {
-        Endpoint::new(EndpointOptions { key: Some(key.into()), ..options(url) }, Style::LlamaGuard).is_ok()
+        Endpoint::new(ClientOptions { key: Some(key.into()), ..options(url) }, Style::LlamaGuard).is_ok()
     };
     assert!(with_key("https://judge.example/v1", "k") && with_key("http://localhost:1/v1", "k"));
     assert!(with_key("http://[::1]:1/v1", "k"));
