@@ -65,7 +65,7 @@ pub struct Training {
     /// Memory, in MB.
     pub max_memory_mb: u64,
     /// Temperature of the hottest sensor, in degrees Celsius.
-    pub max_temperature: Option<u32>,
+    pub max_temperature: Option<u16>,
 }
 
 /// Where a panel may hang.

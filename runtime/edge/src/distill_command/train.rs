@@ -3,6 +3,7 @@
 //! The folder holds `checkpoint`, `log.jsonl`, `loss.svg` and, when the run is done, `adapter.gguf`. Invariant: the same data,
 //! recipe, model, parent and threads give the same weights to the bit, however often the run was broken off.
 
+use crate::board;
 use crate::cli::ModelChoice;
 use crate::distill_command::encoding;
 use crate::eval_command::Configured;
@@ -46,16 +47,17 @@ pub(crate) struct TrainArgs {
     /// Threads; 0 takes one for each physical core
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
-    /// Most memory that the run may plan for, in MB
-    #[arg(long, value_name = "MB", default_value_t = 1150)]
-    max_memory_mb: u64,
+    /// Most memory that the run may plan for, in MB; without it what the board's profile says, or 1150
+    #[arg(long, value_name = "MB")]
+    max_memory_mb: Option<u64>,
     /// Stop after so many minutes; the same command goes on
     #[arg(long, value_name = "MIN")]
     max_minutes: Option<u64>,
     /// Stop after so many steps; the same command goes on
     #[arg(long, value_name = "N")]
     max_steps: Option<u64>,
-    /// Pause while the machine is hotter, until it is 5 degrees below; stop when that takes ten minutes
+    /// Pause while the machine is hotter, until it is 5 degrees below; stop when that takes ten minutes. Without it
+    /// what the board's profile says
     #[arg(long, value_name = "CELSIUS", value_parser = clap::value_parser!(u16).range(20..=150))]
     max_temperature: Option<u16>,
     /// Steps between two checkpoints
@@ -68,6 +70,9 @@ pub(crate) struct TrainArgs {
     #[arg(long)]
     no_pivot: bool,
 }
+
+/// Memory of a run on a board that no profile fits, in MB.
+const MAX_MEMORY_MB: u64 = 1150;
 
 /// Trains.
 pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyhow::Result<Exit> {
@@ -86,7 +91,10 @@ pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyh
         0 => weights::n_threads(&config) as usize,
         n => n,
     };
-    let settings = Settings { n_threads, max_bytes: Some(args.max_memory_mb.saturating_mul(1_000_000)) };
+    let board = board::choose(&config.board.profile, &board::Facts::read(Path::new("/")))?.map(|p| p.training);
+    let max_memory_mb = args.max_memory_mb.or(board.map(|b| b.max_memory_mb)).unwrap_or(MAX_MEMORY_MB);
+    let settings = Settings { n_threads, max_bytes: Some(max_memory_mb.saturating_mul(1_000_000)) };
+    let max_temperature = args.max_temperature.or(board.and_then(|b| b.max_temperature));
     let n_tokens: usize = train.iter().map(|e| e.tokens.len()).sum();
     output::note(format!("{} examples of {n_tokens} tokens, {} to validate on", train.len(), val.len()));
     let mut trainer = Trainer::new(Base::open(&path)?, curriculum.train.clone(), train, settings)?;
@@ -103,7 +111,7 @@ pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyh
     let limits = Limits {
         time: args.max_minutes.map(|m| Duration::from_secs(m.saturating_mul(60))),
         n_steps: args.max_steps,
-        heat: args.max_temperature.map(|c| Heat::below(f32::from(c))),
+        heat: max_temperature.map(|c| Heat::below(f32::from(c))),
         checkpoint: Some((checkpoint, args.checkpoint_every)),
         ..Limits::default()
     };
