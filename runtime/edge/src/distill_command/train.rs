@@ -91,7 +91,8 @@ pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyh
         0 => weights::n_threads(&config) as usize,
         n => n,
     };
-    let board = board::choose(&config.board.profile, &board::Facts::read(Path::new("/")))?.map(|p| p.training);
+    let board =
+        board::choose(&config.board.profile, &board::Facts::read(Path::new("/")))?.map(|p| p.training);
     let max_memory_mb = args.max_memory_mb.or(board.map(|b| b.max_memory_mb)).unwrap_or(MAX_MEMORY_MB);
     let settings = Settings { n_threads, max_bytes: Some(max_memory_mb.saturating_mul(1_000_000)) };
     let max_temperature = args.max_temperature.or(board.and_then(|b| b.max_temperature));

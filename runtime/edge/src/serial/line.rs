@@ -9,6 +9,7 @@ use r2d_core::id::Id;
 use r2d_firmware_host::codec::MAX_WIRE;
 use r2d_firmware_host::host::{Host, HostEvent};
 use r2d_firmware_host::link::SendError;
+use r2d_firmware_host::message;
 use r2d_firmware_host::session::Nonce;
 use r2d_firmware_host::tick::Tick;
 use std::io;
@@ -158,6 +159,17 @@ impl Line {
         }
     }
 
+    /// A press that finds no room is like one that was not made: the panel stays closed.
+    fn pressed(&self, press: message::Press) {
+        let (here, message::Press { station, wish }) = (&self.station, press);
+        if station != *here {
+            let hint = "hint: panel.lines names the station";
+            output::warn(format!("a button of {station} was pressed on the line of {here}; {hint}"));
+        } else if self.presses.try_send(Press { station, wish }).is_err() {
+            output::warn(format!("a press at {here} was not taken: too many wait"));
+        }
+    }
+
     fn learn(&mut self, host: &mut Host, event: HostEvent) {
         let station = &self.station;
         match event {
@@ -172,18 +184,7 @@ impl Line {
             HostEvent::Down(why) => {
                 output::warn(format!("the session with the panel at {station} ended: {why:?}"))
             }
-            HostEvent::Press(press) if press.station != *station => {
-                output::warn(format!(
-                    "a button of {} was pressed on the line of {station}; hint: panel.lines names the station",
-                    press.station
-                ));
-            }
-            HostEvent::Press(press) => {
-                // A press that finds no room is like one that was not made: the panel stays closed.
-                if self.presses.try_send(Press { station: press.station, wish: press.wish }).is_err() {
-                    output::warn(format!("a press at {station} was not taken: too many wait"));
-                }
-            }
+            HostEvent::Press(press) => self.pressed(press),
             HostEvent::Report(report) => {
                 let request = report.request.as_ref().map_or("none", Id::as_str);
                 output::note(format!(
