@@ -182,7 +182,7 @@ impl<M: Model> Bench<'_, M> {
                 telling(&e, &last, pivot(sample.request_pivot), &self.marks);
             }
             Form::Probe => {
-                last.clone_from(read(Purpose::ReadSegment).last().unwrap());
+                last.clone_from(read(Purpose::ReadSegment).next_back().unwrap());
                 telling(&e, &last, pivot(sample.answer_pivot), &self.marks);
             }
             Form::Full | Form::Brief | Form::Direct => {

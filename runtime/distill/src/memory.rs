@@ -40,7 +40,7 @@ impl fmt::Display for Estimate {
 /// Bytes that each thread takes beside its scores: what it touches of its stack, and packed pieces of matrices.
 const PER_THREAD: u64 = 4 << 20;
 /// One part in so many is added for the allocator: what lies between lists, and pages that are held in part.
-const ALLOCATOR: u64 = 40;
+const ALLOCATOR: u64 = 32;
 
 /// What decides the sum, besides model and adapter.
 #[derive(Clone, Copy, Debug)]
