@@ -8,12 +8,13 @@ use r2d_firmware_host::message::Permit;
 use r2d_firmware_host::panel::{Outputs, Panel};
 use r2d_firmware_host::session::Nonce;
 use r2d_firmware_host::tick::{SILENCE, Tick};
-use r2d_tests::process::{PATIENCE, free_port, have};
+use r2d_tests::process::{PATIENCE, Process, free_port, have, skip};
 use r2d_tests::site::{BASE, Edge, Listener, SCRIPT, ask, publish};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -204,4 +205,91 @@ fn a_line_that_is_not_there_stops_nothing_and_is_told() {
     let payload = ask_for("press-4", "a1", "how do I clear a jam?");
     assert!(publish(port, &format!("{BASE}/req/ask"), &payload, &[]));
     assert_eq!(listener.about("verdict", "a1").payload["decision"], "allow");
+}
+
+/// The real firmware in QEMU on the served device's line; what it does is read over semihosting.
+#[test]
+fn the_firmware_follows_the_service_and_latches_without_it() {
+    let named = |name: &str| std::env::var_os(name);
+    let (Some(kernel), Some(qemu)) = (named("R2D_PANEL_KERNEL"), named("R2D_QEMU_ARM")) else {
+        if named("R2D_PANEL_UNAVAILABLE").is_none() {
+            skip("no firmware and no QEMU named; hint: eval \"$(./scripts/panel-qemu.sh env)\"");
+        }
+        return;
+    };
+    if !have("mosquitto_pub") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let keys = home.path().join("keys");
+    let mut command = std::process::Command::new(qemu);
+    command
+        .args(["-cpu", "cortex-m3", "-M", "lm3s6965evb", "-display", "none", "-monitor", "none"])
+        .args(["-chardev", "stdio,id=console,signal=off"])
+        .args(["-semihosting-config", "enable=on,target=native,chardev=console"])
+        .args(["-serial", "pty", "-serial", &format!("unix:{},server=on,wait=off", keys.display())])
+        .arg("-kernel")
+        .arg(kernel);
+    let mut firmware = Process::start(&mut command);
+    let line = firmware.wait_for("the line", |l| {
+        let (_, rest) = l.split_once("redirected to ")?;
+        rest.split_whitespace().next().map(str::to_owned)
+    });
+    let mut keys = UnixStream::connect(keys).unwrap();
+    let mut press = |key: &[u8]| keys.write_all(key).unwrap();
+    let port = free_port();
+    let sets = [
+        &format!("panel.lines=[\"{line}=press-4\"]"),
+        "panel.prompts=[\"how do I clear a jam?\"]",
+        "service.verdict_valid_s=600",
+    ];
+    let mut edge = Edge::start(home.path(), SCRIPT, port, true, &sets);
+    // How often the firmware said something until now: only what comes behind it is an answer.
+    let mut n_seen = 0;
+    let mut see = |firmware: &mut Process, what: &str| {
+        let (seen, found) = wait_behind(firmware, n_seen, what);
+        n_seen = seen;
+        found
+    };
+    see(&mut firmware, "session with=edge");
+    press(b"r");
+    see(&mut firmware, "light=green");
+    let payload = ask_for("press-4", "a1", "how do I clear a jam?");
+    assert!(publish(port, &format!("{BASE}/req/ask"), &payload, &[]));
+    see(&mut firmware, "gate=open light=green");
+    press(b"1");
+    see(&mut firmware, "gate=closed light=yellow");
+    see(&mut firmware, "gate=open light=green");
+
+    // Both stand in the firmware's own ticks, milliseconds since its start.
+    edge.process.kill();
+    see(&mut firmware, "light=latched");
+    edge.crash();
+    edge.wait_until_listening();
+    see(&mut firmware, "session with=edge");
+    let mut listener = Listener::start(port, &format!("{BASE}/#"));
+    let payload = ask_for("press-4", "a2", "how do I clear a jam?");
+    assert!(publish(port, &format!("{BASE}/req/ask"), &payload, &[]));
+    listener.about("audit", "a2");
+    let opened = firmware.lines().iter().skip(n_seen).any(|l| l.contains("gate=open"));
+    assert!(!opened, "latched, it opened: {:?}", firmware.lines());
+    press(b"r");
+    see(&mut firmware, "light=green");
+    let payload = ask_for("press-4", "a3", "how do I clear a jam?");
+    assert!(publish(port, &format!("{BASE}/req/ask"), &payload, &[]));
+    see(&mut firmware, "gate=open light=green");
+    assert_eq!(edge.verify()["sound"], true);
+}
+
+/// The first line behind the first `seen` that has `what`; how many lines there were up to it, and the line.
+fn wait_behind(process: &mut Process, seen: usize, what: &str) -> (usize, String) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let lines = process.lines();
+        if let Some(at) = lines.iter().skip(seen).position(|l| l.contains(what)) {
+            return (seen + at + 1, lines[seen + at].clone());
+        }
+        assert!(Instant::now() < until, "no {what:?} behind line {seen}: {lines:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
