@@ -244,52 +244,62 @@ fn the_firmware_follows_the_service_and_latches_without_it() {
         "service.verdict_valid_s=600",
     ];
     let mut edge = Edge::start(home.path(), SCRIPT, port, true, &sets);
-    // How often the firmware said something until now: only what comes behind it is an answer.
-    let mut n_seen = 0;
-    let mut see = |firmware: &mut Process, what: &str| {
-        let (seen, found) = wait_behind(firmware, n_seen, what);
-        n_seen = seen;
-        found
-    };
-    see(&mut firmware, "session with=edge");
+    let mut firmware = Console { process: firmware, n_seen: 0 };
+    firmware.see("session with=edge");
     press(b"r");
-    see(&mut firmware, "light=green");
+    firmware.see("light=green");
     let payload = ask_for("press-4", "a1", "how do I clear a jam?");
     assert!(publish(port, &format!("{BASE}/req/ask"), &payload, &[]));
-    see(&mut firmware, "gate=open light=green");
+    firmware.see("gate=open light=green");
     press(b"1");
-    see(&mut firmware, "gate=closed light=yellow");
-    see(&mut firmware, "gate=open light=green");
+    firmware.see("gate=closed light=yellow");
+    firmware.see("gate=open light=green");
 
     // Both stand in the firmware's own ticks, milliseconds since its start.
     edge.process.kill();
-    see(&mut firmware, "light=latched");
+    firmware.see("light=latched");
     edge.crash();
     edge.wait_until_listening();
-    see(&mut firmware, "session with=edge");
+    firmware.see("session with=edge");
     let mut listener = Listener::start(port, &format!("{BASE}/#"));
     let payload = ask_for("press-4", "a2", "how do I clear a jam?");
     assert!(publish(port, &format!("{BASE}/req/ask"), &payload, &[]));
     listener.about("audit", "a2");
-    let opened = firmware.lines().iter().skip(n_seen).any(|l| l.contains("gate=open"));
-    assert!(!opened, "latched, it opened: {:?}", firmware.lines());
+    assert!(
+        !firmware.rest().iter().any(|l| l.contains("gate=open")),
+        "latched, it opened: {:?}",
+        firmware.rest()
+    );
     press(b"r");
-    see(&mut firmware, "light=green");
+    firmware.see("light=green");
     let payload = ask_for("press-4", "a3", "how do I clear a jam?");
     assert!(publish(port, &format!("{BASE}/req/ask"), &payload, &[]));
-    see(&mut firmware, "gate=open light=green");
+    firmware.see("gate=open light=green");
     assert_eq!(edge.verify()["sound"], true);
 }
 
-/// The first line behind the first `seen` that has `what`; how many lines there were up to it, and the line.
-fn wait_behind(process: &mut Process, seen: usize, what: &str) -> (usize, String) {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let lines = process.lines();
-        if let Some(at) = lines.iter().skip(seen).position(|l| l.contains(what)) {
-            return (seen + at + 1, lines[seen + at].clone());
+/// What the firmware says.
+struct Console {
+    process: Process,
+    /// Lines that are behind us: only what comes after them is an answer.
+    n_seen: usize,
+}
+
+impl Console {
+    fn rest(&mut self) -> &[String] {
+        &self.process.lines()[self.n_seen..]
+    }
+
+    /// Waits for the next line with `what`.
+    fn see(&mut self, what: &str) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.rest().iter().position(|l| l.contains(what)) {
+                self.n_seen += at + 1;
+                return;
+            }
+            assert!(Instant::now() < until, "no {what:?} among {:?}", self.rest());
+            std::thread::sleep(Duration::from_millis(5));
         }
-        assert!(Instant::now() < until, "no {what:?} behind line {seen}: {lines:?}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
