@@ -217,7 +217,7 @@ mod tests {
             n_steps: n,
             epoch: 0,
             loss: 0.0,
-            swrd: 3.0 / (1.0 + step as f64 / 50.0) + if step % 2 == 0 { 0.2 } else { 0.0 },
+            swrd: 3.0 / (1.0 + step as f64 / 50.0) + if step.is_multiple_of(2) { 0.2 } else { 0.0 },
             cpo: cpo / step as f64,
             learning_rate: 1e-3,
             gradient: 1.0,
