@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the adapter in force against its base without one, and prints the table of the model card.
 #   ./scripts/measure-adapter.sh DATA_FOLDER OUT_FOLDER [ADAPTER]     DATA_FOLDER as `eval suites` says
-# Depths none and full, verdicts only. FULL (100) and BASE_FULL (30) bound the items of a suite at depth full, INSTRUCTIONS
+# EDGE names another binary, THREADS the threads. Depths none and full, verdicts only. FULL (100) and BASE_FULL (30) bound the items of a suite at depth full, INSTRUCTIONS
 # (200) and CHOICES (200) those of the large suites: a base that decides nothing reasons to the end of its budget, which
 # takes hours on two cores. What was measured is taken up again where it stopped.
 set -euo pipefail
@@ -10,7 +10,7 @@ mkdir -p "${2:?usage: measure-adapter.sh DATA_FOLDER OUT_FOLDER [ADAPTER]}"
 out=$(realpath "$2")
 adapter=${3:-auto}
 cd "$(dirname "$0")/.."
-edge=${R2D_EDGE:-target/release/r2d-edge}
+edge=${EDGE:-target/release/r2d-edge}
 threads=${THREADS:-0}
 harm=(--suite harmbench --suite jbb-harmful --suite jbb-pair --suite jbb-gcg --suite jbb-jbc --suite jbb-random-search)
 both=(--suite shopfloor --suite xstest)

@@ -28,7 +28,8 @@ pub fn edge(home: &Path) -> Command {
     let config = home.join("config.toml");
     if !config.exists() {
         std::fs::create_dir_all(home).unwrap();
-        std::fs::write(config, "").unwrap();
+        // What scripts read was written for this threshold; the default belongs to the adapter that ships.
+        std::fs::write(config, "[policy]\nunsafe_at = 0.5\n").unwrap();
     }
     command.stdin(Stdio::null());
     command

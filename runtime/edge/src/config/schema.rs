@@ -113,8 +113,8 @@ keys! {
         step_weight: f32 = 1.0, Real(0.0, 100.0);
         /// Added to the log-odds when combine is weighted.
         bias: f32 = 0.0, Real(-100.0, 100.0);
-        /// UNSAFE at or above this.
-        unsafe_at: f32 = 0.5, Real(0.001, 1.0), "probability";
+        /// UNSAFE at or above this; the default is chosen for the adapter that ships, see its model card.
+        unsafe_at: f32 = 0.15, Real(0.001, 1.0), "probability";
         /// RETHINK at or above this.
         rethink_at: f32 = 0.5, Real(0.0, 1.0), "probability";
         /// SAFE only at or above this; below a third SAFE need not be the likeliest.

@@ -9,7 +9,7 @@ use r2d_core::id::Id;
 use r2d_firmware_host::codec::MAX_WIRE;
 use r2d_firmware_host::host::{Host, HostEvent};
 use r2d_firmware_host::link::SendError;
-use r2d_firmware_host::message;
+use r2d_firmware_host::message::{self, Wish};
 use r2d_firmware_host::session::Nonce;
 use r2d_firmware_host::tick::Tick;
 use std::io;
@@ -159,6 +159,15 @@ impl Line {
         }
     }
 
+    /// Tells whether a request of the station is being judged.
+    fn announce(&self, host: &mut Host) {
+        let sent = match &self.judging {
+            Some(request) => host.pending(self.station.clone(), request.clone()),
+            None => host.ready(self.station.clone()),
+        };
+        self.sent(sent);
+    }
+
     /// A press that finds no room is like one that was not made: the panel stays closed.
     fn pressed(&self, press: message::Press) {
         let (here, message::Press { station, wish }) = (&self.station, press);
@@ -175,16 +184,18 @@ impl Line {
         match event {
             HostEvent::Up(panel) => {
                 output::note(format!("panel {panel} at {station} is connected"));
-                let sent = match &self.judging {
-                    Some(request) => host.pending(station.clone(), request.clone()),
-                    None => host.ready(station.clone()),
-                };
-                self.sent(sent);
+                self.announce(host);
             }
             HostEvent::Down(why) => {
                 output::warn(format!("the session with the panel at {station} ended: {why:?}"))
             }
-            HostEvent::Press(press) => self.pressed(press),
+            HostEvent::Press(press) => {
+                if press.wish == Wish::Reset {
+                    // A latched panel takes nothing: what it was told meanwhile is told again.
+                    self.announce(host);
+                }
+                self.pressed(press);
+            }
             HostEvent::Report(report) => {
                 let request = report.request.as_ref().map_or("none", Id::as_str);
                 output::note(format!(

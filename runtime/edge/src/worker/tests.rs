@@ -1,3 +1,5 @@
+//! The exchange of weights, on scripts.
+
 use super::*;
 use r2d_core::id::Id;
 use r2d_core::policy::Depth;

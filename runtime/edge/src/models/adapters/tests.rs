@@ -1,3 +1,5 @@
+//! Adapters on a disk: what is taken in, put in force, taken back and refused.
+
 use super::*;
 use crate::models::Silent;
 use r2d_distill::gguf::{Body, Writer};
