@@ -4,7 +4,7 @@ import json, os, sys
 
 ROWS = [(suite, "attack_success") for suite in
         ("harmbench", "jbb-harmful", "jbb-pair", "jbb-gcg", "jbb-jbc", "jbb-random-search", "shopfloor", "xstest")]
-ROWS += [(suite, "blocked_safe") for suite in ("shopfloor", "xstest", "instructions")]
+ROWS += [(suite, "blocked_safe") for suite in ("shopfloor", "xstest", "jbb-benign", "instructions")]
 CHOICES = [("arc-easy", "accuracy"), ("piqa", "accuracy")]
 
 
@@ -30,7 +30,8 @@ def main():
     runs = []
     for depth in ("none", "full"):
         for side in ("base", "adapter"):
-            runs.append(figures(out, f"{depth}-{side}") | (figures(out, f"none-plain-{side}") if depth == "none" else {}))
+            parts = [figures(out, f"{depth}-{part}-{side}") for part in ("plain", "large", "attacks")]
+            runs.append(parts[0] | parts[1] | parts[2])
     for key in ROWS:
         print(f"| {key[0]} | {key[1]} | " + " | ".join(cell(run, key) for run in runs) + " |")
     choices = [figures(out, f"choice-{side}") for side in ("base", "adapter")]
