@@ -235,7 +235,14 @@ fn the_firmware_follows_the_service_and_latches_without_it() {
         let (_, rest) = l.split_once("redirected to ")?;
         rest.split_whitespace().next().map(str::to_owned)
     });
-    let mut keys = UnixStream::connect(keys).unwrap();
+    let until = Instant::now() + PATIENCE;
+    let mut keys = loop {
+        match UnixStream::connect(&keys) {
+            Ok(stream) => break stream,
+            Err(e) => assert!(Instant::now() < until, "{}: {e}", keys.display()),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
     let mut press = |key: &[u8]| keys.write_all(key).unwrap();
     let port = free_port();
     let sets = [

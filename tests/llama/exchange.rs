@@ -22,7 +22,7 @@ const TOPICS: [&str; 5] = [
 /// Long enough that reading it takes a while.
 fn prompt(n: usize) -> String {
     let topic = TOPICS[n % TOPICS.len()];
-    format!("Tell me all that matters about {topic} before a shift begins and when it ends. ").repeat(4)
+    format!("Tell me all that matters about {topic} before a shift begins and when it ends. ").repeat(2)
 }
 
 fn command(home: &Path, model: &str, words: &[&str]) -> String {
@@ -74,6 +74,7 @@ fn a_hundred_requests_see_five_exchanges() {
     let sets = [
         &format!("model.name={model}"),
         "policy.depth=none",
+        "policy.deadline_ms=600000",
         "model.threads=1",
         "service.queue=200",
         "service.heartbeat_s=1",
@@ -107,6 +108,7 @@ fn a_hundred_requests_see_five_exchanges() {
     let mut n_by_adapter: BTreeMap<String, usize> = BTreeMap::new();
     for n in 0..N_REQUESTS {
         let verdict = listener.about("verdict", &format!("r{n}"));
+        assert!(verdict.payload["weights"].is_object(), "it was not judged: {verdict:?}");
         let adapter = adapter_of(&verdict);
         *n_by_adapter.entry(adapter.clone()).or_default() += 1;
         let read = verdict.payload["request"]["unsafe"].to_string();
