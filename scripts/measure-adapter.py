@@ -10,7 +10,7 @@ CHOICES = [("arc-easy", "accuracy"), ("piqa", "accuracy")]
 
 def figures(out, run):
     path = os.path.join(out, run + ".json")
-    if not os.path.exists(path):
+    if not os.path.exists(path) or not os.path.getsize(path):  # not measured yet
         return {}
     with open(path, encoding="utf-8") as file:
         parts = json.load(file)["parts"]
