@@ -153,7 +153,7 @@ impl Service<'_> {
                 () = tokio::time::sleep_until(until), if stopping.is_some() => return Ok(()),
                 event = told.recv() => match event {
                     Some(Told::Job(key, event)) => self.on_worker(key, event)?,
-                    Some(Told::Swapped(swapped)) => self.on_swapped(*swapped)?,
+                    Some(Told::Swapped(swapped)) => self.on_swapped(*swapped),
                     None => bail!("the model's thread has died; a restart takes up what it left"),
                 },
                 Some(press) = self.panels.pressed(), if stopping.is_none() => self.on_press(press)?,

@@ -2,7 +2,8 @@
 //! requests, and the shop floor hears which one judges.
 //!
 //! Only for the adapter in force (`model.adapter = "auto"`): one that the configuration names stays. Invariant: what a
-//! record says of its weights is what the worker told last before the verdict.
+//! record says of its weights is what the worker told last before the verdict; an adapter that was refused is not tried
+//! again before another choice was made, and a choice that cannot be written down ends nothing.
 
 use super::Service;
 use crate::models::adapters::{AUTO, Adapter, Adapters, NONE};
@@ -27,6 +28,8 @@ pub(crate) struct Watch {
     opened: Opened,
     /// What the worker was told to go over to.
     on_the_way: Option<(Opened, Instant)>,
+    /// The choice that the worker refused last.
+    refused: Option<Option<String>>,
     /// The last fault of looking, so that it is told once.
     fault: Option<String>,
 }
@@ -37,7 +40,7 @@ impl Watch {
         let model = &loading.config.model;
         let watched = model.adapter == AUTO && !model.name.starts_with("scripted:");
         let announced = watched.then(|| Adapters::open(loading.home)).transpose()?;
-        Ok(Self { announced, opened, on_the_way: None, fault: None })
+        Ok(Self { announced, opened, on_the_way: None, refused: None, fault: None })
     }
 
     /// The weights that judge.
@@ -51,9 +54,13 @@ impl Watch {
     }
 
     /// The adapter in force, if it is another one than judges.
-    fn other(&self) -> anyhow::Result<Option<Option<Adapter>>> {
+    fn other(&mut self) -> anyhow::Result<Option<Option<Adapter>>> {
         let Some(adapters) = &self.announced else { return Ok(None) };
         let name = adapters.in_force(&self.opened.sha256)?;
+        if self.refused.as_ref() == Some(&name) {
+            return Ok(None);
+        }
+        self.refused = None;
         if name == self.opened.adapter {
             return Ok(None);
         }
@@ -87,8 +94,8 @@ impl Service<'_> {
     }
 
     /// The worker has gone over, or back.
-    pub(super) fn on_swapped(&mut self, swapped: Swapped) -> anyhow::Result<()> {
-        let Some((next, _)) = self.adapters.on_the_way.take() else { return Ok(()) };
+    pub(super) fn on_swapped(&mut self, swapped: Swapped) {
+        let Some((next, _)) = self.adapters.on_the_way.take() else { return };
         match swapped.refused {
             None => {
                 output::note(format!("{} judges from here on", next.title()));
@@ -97,15 +104,16 @@ impl Service<'_> {
             Some(reason) => {
                 let name = next.adapter.as_deref().unwrap_or(NONE);
                 output::warn(format!("{name} was refused, the last adapter stays: {reason}"));
-                if let Some(adapters) = &self.adapters.announced {
-                    adapters.refuse(name, &next.sha256, &reason)?;
+                let noted = self.adapters.announced.as_ref().map(|a| a.refuse(name, &next.sha256, &reason));
+                if let Some(Err(error)) = noted {
+                    output::warn(format!("that {name} was refused cannot be written down: {error}"));
                 }
+                self.adapters.refused = Some(next.adapter);
             }
         }
         if self.state.up {
             // Without a connection the next one tells it.
             let _lost = self.link.publish(PublishId(OWN_IDS + 1), self.info());
         }
-        Ok(())
     }
 }
