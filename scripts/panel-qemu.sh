@@ -13,22 +13,8 @@ cache=$root/target/panel-toolchain
 firmware=$root/firmware-host/panel
 kernel=$firmware/target/thumbv7m-none-eabi/release/r2d-panel
 
-die() { echo "panel-qemu.sh: $*" >&2; exit 3; }
-
-# Downloads packages and unpacks them into a folder, once.
-unpack() {
-  local into=$1; shift
-  [ -e "$into/.complete" ] && return
-  command -v apt-get >/dev/null 2>&1 || die "no apt-get here; hint: install the rust target thumbv7m-none-eabi and qemu-system-arm"
-  mkdir -p "$into/packages"
-  echo "fetching $# packages into ${into#"$root"/}" >&2
-  (cd "$into/packages" && apt-get download -qq "$@" >&2) || die "packages could not be fetched; hint: apt-get update"
-  rm -rf "${into:?}/usr" "${into:?}/lib"
-  local package
-  for package in "$into"/packages/*.deb; do dpkg -x "$package" "$into"; done
-  rm -r "$into/packages"
-  touch "$into/.complete"
-}
+. scripts/debian.sh
+instead="install the rust target thumbv7m-none-eabi and qemu-system-arm"
 
 # Sets cargo, rustc and flags for the firmware.
 toolchain() {
@@ -40,18 +26,8 @@ toolchain() {
   cargo=(cargo)
   std=()
   [ -d "$(rustc --print sysroot)/lib/rustlib/thumbv7m-none-eabi" ] && return
-  local version
-  version=$(apt-cache policy rustc-web 2>/dev/null | sed -n 's/^  Candidate: //p')
-  [ -n "$version" ] && [ "$version" != "(none)" ] || die "Debian's rustc-web is not to be had here; hint: install the rust target thumbv7m-none-eabi"
-  local short=${version%%+*}
-  short=${short%.*}
-  local llvm
-  llvm=$(apt-cache depends rustc-web libstd-rust-web-"$short" 2>/dev/null | sed -n 's/.*Depends: \(libllvm[0-9]*\).*/\1/p' | head -1)
-  # Only what cargo is linked with and a plain system may lack.
-  unpack "$cache/rust" "rustc-web=$version" "cargo-web=$version" "libstd-rust-web-$short" "libstd-rust-web-dev=$version" \
-    "rust-web-src=$version" "${llvm:-libllvm22}" libgit2-1.5 libmbedtls14 libmbedcrypto7 libmbedx509-1 libhttp-parser2.9
-  cargo=(env "LD_LIBRARY_PATH=$cache/rust/usr/lib/x86_64-linux-gnu" "RUSTC=$cache/rust/usr/bin/rustc" RUSTC_BOOTSTRAP=1
-    "$cache/rust/usr/bin/cargo")
+  debian_rust "$cache/rust" rust-web-src
+  cargo=(env RUSTC_BOOTSTRAP=1 "${cargo[@]}")
   std=(-Zbuild-std=core)
 }
 

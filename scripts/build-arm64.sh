@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Builds r2d-edge for 64-bit ARM on an x86-64 machine with Debian or Ubuntu, for one level of CPUs:
+#   ./scripts/build-arm64.sh dotprod     armv8.2-a with dot products and half floats (default): Raspberry Pi 5, RK3588, Jetson Orin
+#   ./scripts/build-arm64.sh i8mm        armv8.6-a, 8-bit matrix products too: newer server and board CPUs
+#   ./scripts/build-arm64.sh plain       armv8-a: Raspberry Pi 4 and anything else
+#   ./scripts/build-arm64.sh LEVEL test  the tests that need no broker and no other program, and a tiny model, under qemu-user
+# The binary is target/arm64/LEVEL/aarch64-unknown-linux-gnu/release/r2d-edge; the last line printed is its path.
+# With the target aarch64-unknown-linux-gnu installed (rustup target add) that toolchain is used. Otherwise Debian's Rust
+# is unpacked into target/arm64/toolchain: nothing on the machine is replaced.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/need.sh
+. scripts/debian.sh
+root=$PWD
+instead="rustup target add aarch64-unknown-linux-gnu"
+level=${1:-dotprod}
+what=${2:-build}
+case "$level" in
+  plain) R2D_ARM_ARCH=armv8-a ;;
+  dotprod) R2D_ARM_ARCH=armv8.2-a+dotprod+fp16 ;;
+  i8mm) R2D_ARM_ARCH=armv8.6-a+dotprod+fp16+i8mm ;;
+  *) echo "usage: build-arm64.sh [plain|dotprod|i8mm] [build|test]" >&2; exit 2 ;;
+esac
+need cmake=cmake make=make clang=clang libclang=libclang-dev aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu \
+  aarch64-linux-gnu-g++=g++-aarch64-linux-gnu
+
+target=aarch64-unknown-linux-gnu
+cargo=(cargo)
+if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
+  lists=$root/target/arm64/lists
+  mkdir -p "$lists/partial"
+  # The foreign architecture is known to these commands alone.
+  apt=(-o APT::Architectures=amd64 -o APT::Architectures=arm64 -o "Dir::State::Lists=$lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=)
+  [ -e "$root/target/arm64/toolchain/.complete" ] || apt-get "${apt[@]}" update -qq >&2 || die "apt-get update failed"
+  debian_rust "$root/target/arm64/toolchain" libstd-rust-web-dev:arm64
+fi
+
+export R2D_ARM_ARCH
+export CARGO_TARGET_DIR=$root/target/arm64/$level
+export CMAKE_TOOLCHAIN_FILE=$root/scripts/arm64.cmake
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc CXX_aarch64_unknown_linux_gnu=aarch64-linux-gnu-g++
+export AR_aarch64_unknown_linux_gnu=aarch64-linux-gnu-ar
+export BINDGEN_EXTRA_CLANG_ARGS_aarch64_unknown_linux_gnu="--sysroot=/usr/aarch64-linux-gnu -isystem /usr/aarch64-linux-gnu/include"
+# Replaces target-cpu=native of .cargo/config.toml. Rust's own code stays plain, so that a binary on a lesser CPU still
+# lives long enough to say what it lacks.
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+neon"
+unset RUSTFLAGS
+
+"${cargo[@]}" build --release --locked --target "$target" -p r2d-edge >&2
+echo "$CARGO_TARGET_DIR/$target/release/r2d-edge"
