@@ -170,6 +170,35 @@ pub fn choose(name: &str, facts: &Facts) -> Result<Option<Profile>, UnknownProfi
     }
 }
 
+/// Not even the smallest model would fit.
+#[derive(Debug, Error)]
+#[error("{ram_mb} MB of memory less {headroom_mb} MB of headroom leaves no room to serve; hint: lower model.headroom_mb")]
+pub struct NoRoom {
+    ram_mb: u64,
+    headroom_mb: u64,
+}
+
+/// The least that a unit may be limited to, in MB: the default model with its context.
+const LEAST_MB: u64 = 256;
+
+/// A drop-in for the service's systemd unit: all memory but the headroom, so that a service that grows is ended, and
+/// started again, before the board is short of memory.
+///
+/// # Errors
+/// The headroom leaves nothing to serve with.
+pub fn unit(facts: &Facts, profile: Option<&Profile>, headroom_mb: u64) -> Result<String, NoRoom> {
+    let limit = facts.ram_mb.saturating_sub(headroom_mb);
+    if limit < LEAST_MB {
+        return Err(NoRoom { ram_mb: facts.ram_mb, headroom_mb });
+    }
+    let title = profile.map_or("a board of no known profile", |p| &p.title);
+    Ok(format!(
+        "# {title}: {} MB of memory, {headroom_mb} MB of it kept free.\n[Service]\nMemoryMax={}\n",
+        facts.ram_mb,
+        limit * 1_000_000
+    ))
+}
+
 impl Profile {
     /// The part that sets configuration keys.
     #[must_use]
@@ -274,5 +303,13 @@ mod tests {
         assert_eq!(choose(AUTO, &facts).unwrap().unwrap().name, "generic-x86_64");
         let error = choose("pi9", &facts).unwrap_err().to_string();
         assert!(error.contains("`pi9`") && error.contains("raspberrypi-4-4gb"), "{error}");
+    }
+
+    #[test]
+    fn the_unit_may_use_all_memory_but_the_headroom() {
+        let facts = Facts { name: None, ram_mb: 8_000, os: "linux", arch: "aarch64" };
+        let drop_in = unit(&facts, None, 512).unwrap();
+        assert!(drop_in.ends_with("[Service]\nMemoryMax=7488000000\n"), "{drop_in}");
+        assert!(unit(&facts, None, 7_900).is_err());
     }
 }

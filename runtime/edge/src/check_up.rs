@@ -3,6 +3,7 @@
 //! The checks themselves are in [`crate::doctor`]; here they get this machine's facts.
 
 use crate::board;
+use crate::config::Config;
 use crate::doctor::{self, Check, Level};
 use crate::exit::Exit;
 use crate::models::Models;
@@ -22,12 +23,16 @@ pub(crate) fn run(loading: &Loading<'_>, json: bool) -> anyhow::Result<Exit> {
     Ok(if doctor::worst(&checks) == Level::Fail { Exit::Refused } else { Exit::Done })
 }
 
+/// Prints what the service may use on this board, as a drop-in for its systemd unit.
+pub(crate) fn unit(config: &Config) -> anyhow::Result<Exit> {
+    let facts = board::Facts::read(Path::new("/"));
+    let profile = board::choose(&config.board.profile, &facts)?;
+    output::raw(&board::unit(&facts, profile.as_ref(), u64::from(config.model.headroom_mb))?);
+    Ok(Exit::Done)
+}
+
 fn gather(loading: &Loading<'_>) -> anyhow::Result<Vec<Check>> {
     let (config, root) = (loading.config, Path::new("/"));
-    let features = doctor::features(root);
-    let kernels = r2d_engine::llama::cpu_features();
-    let kernels: Vec<(String, bool)> = kernels.into_iter().map(|k| (k.to_ascii_lowercase(), true)).collect();
-    let kernels: Vec<(&str, bool)> = kernels.iter().map(|(k, has)| (k.as_str(), *has)).collect();
     let usable = std::thread::available_parallelism().ok().map(usize::from);
     let facts = board::Facts::read(root);
     let profile = board::choose(&config.board.profile, &facts)?;
@@ -37,8 +42,7 @@ fn gather(loading: &Loading<'_>) -> anyhow::Result<Vec<Check>> {
     let mut checks = vec![
         doctor::check_board(&facts, profile.as_ref()),
         doctor::check_models(&fits),
-        doctor::check_compiled(&features),
-        doctor::check_kernels(&features, &kernels),
+        doctor::check_cpu(&doctor::features(root, &r2d_engine::llama::cpu_features())),
         doctor::check_cores(doctor::count_cores(root), usable, n_threads(config) as usize),
         doctor::check_home(loading.home),
         doctor::check_free_space(doctor::free_bytes(loading.home)),

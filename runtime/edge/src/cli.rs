@@ -108,6 +108,9 @@ enum Command {
         /// Print the checks as JSON lines
         #[arg(long)]
         json: bool,
+        /// Print the limits of this board for the systemd unit, and check nothing
+        #[arg(long, conflicts_with = "json")]
+        unit: bool,
     },
     /// Measure speed, memory and what guarding costs
     Bench {
@@ -143,6 +146,9 @@ enum Command {
         /// bash, zsh, fish, elvish or powershell
         shell: Shell,
     },
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
     /// Load a model file and end: the trial of a file that was never seen before
     #[command(name = crate::weights::TRY_OUT, hide = true)]
     TryModel {
@@ -177,6 +183,10 @@ impl Cli {
                 clap_complete::generate(shell, &mut Self::command(), "r2d-edge", &mut std::io::stdout());
                 Ok(Exit::Done)
             }
+            Command::Man => {
+                clap_mangen::Man::new(Self::command()).render(&mut std::io::stdout())?;
+                Ok(Exit::Done)
+            }
             Command::TryModel { file, adapter } => {
                 crate::weights::load_once(&file, adapter.as_deref()).map(|()| Exit::Done)
             }
@@ -193,8 +203,11 @@ impl Cli {
                 adapters_command::run(&Loading { config: &config, home: &home }, &command)
             }
             Command::Models(command) => models_command::run(&home, command),
-            Command::Doctor { json } => {
+            Command::Doctor { json, unit } => {
                 let config = global.load(&ModelChoice::default())?.config;
+                if unit {
+                    return check_up::unit(&config);
+                }
                 check_up::run(&Loading { config: &config, home: &home }, json)
             }
             Command::Ask { prompt, model, json, unguarded } => {

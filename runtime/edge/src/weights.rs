@@ -118,6 +118,7 @@ pub(crate) fn open(loading: &Loading<'_>) -> anyhow::Result<Opened> {
     if let Some(file) = config.model.name.strip_prefix("scripted:") {
         return scripted(Path::new(file), config);
     }
+    check_cpu()?;
     let models = Models::open(loading.home)?;
     let verified = models.resolve(&config.model.name)?;
     let base = verified.sha256.to_string();
@@ -135,6 +136,7 @@ pub(crate) fn base(loading: &Loading<'_>) -> anyhow::Result<Opened> {
     if config.model.name.starts_with("scripted:") {
         return Err(UsageError("a scripted model takes no adapter; hint: set model.name".into()).into());
     }
+    check_cpu()?;
     let verified = Models::open(loading.home)?.resolve(&config.model.name)?;
     if verified.first_use {
         try_out(&verified.path, None)?;
@@ -205,6 +207,16 @@ fn scripted(file: &Path, config: &Config) -> anyhow::Result<Opened> {
 
 fn sha256_of(path: &Path) -> anyhow::Result<Digest> {
     digest_of(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Refuses to run kernels that this CPU cannot run: the first of them would end the process without a word.
+fn check_cpu() -> anyhow::Result<()> {
+    let features = doctor::features(Path::new("/"), &r2d_engine::llama::cpu_features());
+    let check = doctor::check_cpu(&features);
+    match check.level {
+        Level::Fail => bail!("{}; hint: {}", check.detail, check.hint.unwrap_or_default()),
+        Level::Warn | Level::Ok => Ok(()),
+    }
 }
 
 /// Refuses a model that does not fit the memory that is free, with the sum.

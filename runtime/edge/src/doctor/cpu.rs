@@ -1,4 +1,4 @@
-//! CPU features: what this build uses, what this CPU has, and what the kernels were compiled with.
+//! CPU features: what this program and its kernels use, and what this CPU has.
 //!
 //! Only the features that decide the speed of quantised kernels; not a full list. Invariant: a feature counts as
 //! present only if every core has it.
@@ -23,36 +23,69 @@ pub enum Presence {
 pub struct Feature {
     /// Name as the compiler has it.
     pub name: &'static str,
-    /// Name in ggml's list; empty when it has none.
-    pub kernel: &'static str,
-    /// Whether this build uses it.
-    pub compiled: bool,
+    /// Whether this program uses it, in Rust's code or in the kernels.
+    pub used: bool,
     /// Whether the CPU has it.
     pub presence: Presence,
 }
 
 const REBUILD: &str =
-    "build on this machine (`cargo build --release` uses its CPU) or take the package made for it";
+    "build on this machine (`cargo build --release` uses its CPU) or take the package, which picks a build that fits";
 
-/// The features of this build and of the CPU; `root` is `/` outside tests.
+/// The features of this program and of the CPU; `kernels` are the names that ggml lists, `root` is `/` outside tests.
 #[must_use]
-pub fn features(root: &Path) -> Vec<Feature> {
-    if cfg!(target_arch = "aarch64") { arm_features(&listed_features(root)) } else { x86_features() }
+pub fn features(root: &Path, kernels: &[String]) -> Vec<Feature> {
+    let listed = listed_features(root);
+    let known = if cfg!(target_arch = "aarch64") { ARM.to_vec() } else { x86_features() };
+    let with_presence = known.into_iter().map(|known| Feature {
+        name: known.name,
+        used: known.compiled || kernels.iter().any(|kernel| kernel.eq_ignore_ascii_case(known.kernel)),
+        presence: known.presence.unwrap_or_else(|| presence(&listed, known.listed)),
+    });
+    with_presence.collect()
 }
 
+/// What is known of a feature before anything is looked at.
+#[derive(Clone, Copy)]
+struct Known {
+    /// Name as the compiler has it.
+    name: &'static str,
+    /// Name in ggml's list; empty when it has none.
+    kernel: &'static str,
+    /// Name in `/proc/cpuinfo`.
+    listed: &'static str,
+    /// Whether Rust's own code was compiled for it.
+    compiled: bool,
+    /// Whether the CPU has it, where that can be asked.
+    presence: Option<Presence>,
+}
+
+const ARM: [Known; 4] = {
+    const fn known(name: &'static str, listed: &'static str, kernel: &'static str, compiled: bool) -> Known {
+        Known { name, kernel, listed, compiled, presence: None }
+    }
+    const ARM64: bool = cfg!(target_arch = "aarch64");
+    [
+        known("neon", "asimd", "neon", ARM64 && cfg!(target_feature = "neon")),
+        known("dotprod", "asimddp", "dotprod", ARM64 && cfg!(target_feature = "dotprod")),
+        known("fp16", "asimdhp", "fp16_va", ARM64 && cfg!(target_feature = "fp16")),
+        known("i8mm", "i8mm", "matmul_int8", ARM64 && cfg!(target_feature = "i8mm")),
+    ]
+};
+
 #[cfg(target_arch = "x86_64")]
-fn x86_features() -> Vec<Feature> {
+fn x86_features() -> Vec<Known> {
     macro_rules! feature {
         ($name:tt, $kernel:literal) => {
-            Feature {
+            Known {
                 name: $name,
                 kernel: $kernel,
+                listed: "",
                 compiled: cfg!(target_feature = $name),
-                presence: if std::arch::is_x86_feature_detected!($name) {
-                    Presence::Present
-                } else {
-                    Presence::Absent
-                },
+                presence: Some(match std::arch::is_x86_feature_detected!($name) {
+                    true => Presence::Present,
+                    false => Presence::Absent,
+                }),
             }
         };
     }
@@ -70,29 +103,17 @@ fn x86_features() -> Vec<Feature> {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn x86_features() -> Vec<Feature> {
+fn x86_features() -> Vec<Known> {
     Vec::new()
 }
 
-/// Compiler name, name in `/proc/cpuinfo`, name in ggml's list, whether compiled in.
-const ARM: [(&str, &str, &str, bool); 4] = [
-    ("neon", "asimd", "neon", cfg!(all(target_arch = "aarch64", target_feature = "neon"))),
-    ("dotprod", "asimddp", "dotprod", cfg!(all(target_arch = "aarch64", target_feature = "dotprod"))),
-    ("fp16", "asimdhp", "fp16_va", cfg!(all(target_arch = "aarch64", target_feature = "fp16"))),
-    ("i8mm", "i8mm", "matmul_int8", cfg!(all(target_arch = "aarch64", target_feature = "i8mm"))),
-];
-
-fn arm_features(listed: &BTreeSet<String>) -> Vec<Feature> {
-    ARM.map(|(name, in_cpuinfo, kernel, compiled)| {
-        let presence = match listed.contains(in_cpuinfo) {
-            true => Presence::Present,
-            // Every 64-bit core has asimd, so a list without any word was not read at all.
-            false if listed.is_empty() => Presence::Unknown,
-            false => Presence::Absent,
-        };
-        Feature { name, kernel, compiled, presence }
-    })
-    .into()
+fn presence(listed: &BTreeSet<String>, name: &str) -> Presence {
+    match listed.contains(name) {
+        true => Presence::Present,
+        // Every 64-bit core has asimd, so a list without any word was not read at all.
+        false if listed.is_empty() => Presence::Unknown,
+        false => Presence::Absent,
+    }
 }
 
 /// The features that `/proc/cpuinfo` lists for every core.
@@ -106,17 +127,17 @@ fn listed_features(root: &Path) -> BTreeSet<String> {
     of_cores.reduce(|a: BTreeSet<String>, b| &a & &b).unwrap_or_default()
 }
 
-/// Whether this build fits this CPU.
+/// Whether this program fits this CPU: nothing it needs is missing, and nothing that makes it fast lies idle.
 #[must_use]
-pub fn check_compiled(features: &[Feature]) -> Check {
-    const NAME: &str = "cpu features";
+pub fn check_cpu(features: &[Feature]) -> Check {
+    const NAME: &str = "cpu code";
     let names = |keep: &dyn Fn(&Feature) -> bool| -> Vec<&str> {
         features.iter().filter(|f| keep(f)).map(|f| f.name).collect()
     };
-    let missing = names(&|f| f.compiled && f.presence == Presence::Absent);
-    let unused = names(&|f| !f.compiled && f.presence == Presence::Present);
+    let missing = names(&|f| f.used && f.presence == Presence::Absent);
+    let unused = names(&|f| !f.used && f.presence == Presence::Present);
     let unknown = names(&|f| f.presence == Presence::Unknown);
-    let used = names(&|f| f.compiled && f.presence == Presence::Present);
+    let used = names(&|f| f.used && f.presence == Presence::Present);
     if !missing.is_empty() {
         let detail = format!("this build needs {}, which this cpu lacks", missing.join(", "));
         Check::fail(NAME, detail, REBUILD)
@@ -133,26 +154,6 @@ pub fn check_compiled(features: &[Feature]) -> Check {
     }
 }
 
-/// Whether the model's kernels use what this CPU has; `kernels` is ggml's own list of names and answers.
-#[must_use]
-pub fn check_kernels(features: &[Feature], kernels: &[(&str, bool)]) -> Check {
-    const NAME: &str = "kernels";
-    let answer = |name: &str| kernels.iter().find(|(kernel, _)| *kernel == name).map(|(_, has)| *has);
-    let idle: Vec<&str> = features
-        .iter()
-        .filter(|f| f.presence == Presence::Present && answer(f.kernel) == Some(false))
-        .map(|f| f.kernel)
-        .collect();
-    let on: Vec<&str> = kernels.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();
-    if kernels.is_empty() {
-        Check::warn(NAME, "the kernels list no features", "without llama.cpp only scripted models run")
-    } else if idle.is_empty() {
-        Check::ok(NAME, if on.is_empty() { "plain".to_owned() } else { on.join(", ") })
-    } else {
-        Check::warn(NAME, format!("compiled without {}, which this cpu has", idle.join(", ")), REBUILD)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{Level, tests::fake_root};
@@ -162,67 +163,66 @@ mod tests {
         Features\t: fp asimd evtstrm aes crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp\n\
         CPU part\t: 0xd0b\n";
 
-    fn feature(name: &'static str, compiled: bool, presence: Presence) -> Feature {
-        Feature { name, kernel: name, compiled, presence }
+    fn feature(name: &'static str, used: bool, presence: Presence) -> Feature {
+        Feature { name, used, presence }
+    }
+
+    fn arm(cpuinfo: &str) -> Vec<Presence> {
+        let root = fake_root(&[("proc/cpuinfo", cpuinfo)]);
+        let listed = listed_features(root.path());
+        ARM.iter().map(|known| presence(&listed, known.listed)).collect()
     }
 
     #[test]
     fn a_pi_5_has_dotprod_but_no_i8mm() {
-        let root = fake_root(&[("proc/cpuinfo", PI5)]);
-        let found = arm_features(&listed_features(root.path()));
-        let presence = |name| found.iter().find(|f| f.name == name).unwrap().presence;
-        assert_eq!(presence("dotprod"), Presence::Present);
-        assert_eq!(presence("i8mm"), Presence::Absent);
+        use Presence::{Absent, Present};
+        assert_eq!(arm(PI5), [Present, Present, Present, Absent]);
     }
 
     #[test]
     fn a_feature_that_only_some_cores_have_is_absent() {
+        use Presence::{Absent, Present};
         let mixed = format!("{PI5}\nprocessor\t: 1\nFeatures\t: fp asimd\n");
-        let root = fake_root(&[("proc/cpuinfo", &mixed)]);
-        let found = arm_features(&listed_features(root.path()));
-        assert_eq!(found[0].presence, Presence::Present);
-        assert_eq!(found[1].presence, Presence::Absent);
+        assert_eq!(arm(&mixed), [Present, Absent, Absent, Absent]);
     }
 
     #[test]
     fn without_cpuinfo_nothing_is_known() {
-        let root = fake_root(&[]);
-        let found = arm_features(&listed_features(root.path()));
-        assert!(found.iter().all(|f| f.presence == Presence::Unknown));
-        assert_eq!(check_compiled(&found).level, Level::Warn);
-        assert_eq!(check_compiled(&[]).level, Level::Warn);
+        assert_eq!(arm(""), [Presence::Unknown; 4]);
+        assert_eq!(check_cpu(&[feature("neon", true, Presence::Unknown)]).level, Level::Warn);
+        assert_eq!(check_cpu(&[]).level, Level::Warn);
     }
 
     #[test]
     fn a_missing_feature_fails_and_an_unused_one_warns() {
         use Presence::{Absent, Present};
         let missing = [feature("avx2", true, Absent), feature("fma", false, Present)];
-        assert_eq!(check_compiled(&missing).detail, "this build needs avx2, which this cpu lacks");
-        assert_eq!(check_compiled(&missing).level, Level::Fail);
+        assert_eq!(check_cpu(&missing).detail, "this build needs avx2, which this cpu lacks");
+        assert_eq!(check_cpu(&missing).level, Level::Fail);
         let unused = [feature("avx2", false, Present), feature("fma", true, Present)];
-        assert_eq!(check_compiled(&unused).level, Level::Warn);
-        assert!(check_compiled(&unused).detail.contains("avx2"));
+        assert_eq!(check_cpu(&unused).level, Level::Warn);
+        assert!(check_cpu(&unused).detail.contains("avx2"));
         let used = [feature("avx2", true, Present), feature("fma", false, Absent)];
-        assert_eq!(check_compiled(&used), Check::ok("cpu features", "uses avx2"));
+        assert_eq!(check_cpu(&used), Check::ok("cpu code", "uses avx2"));
     }
 
+    /// Packages leave Rust's own code plain: what the kernels use counts, and what they need must be there.
     #[test]
-    fn kernels_without_what_the_cpu_has_warn() {
-        let found = [feature("avx2", true, Presence::Present), feature("avx512", false, Presence::Absent)];
-        let slow = check_kernels(&found, &[("avx2", false), ("avx512", false)]);
-        assert_eq!(
-            (slow.level, slow.detail.as_str()),
-            (Level::Warn, "compiled without avx2, which this cpu has")
-        );
-        assert_eq!(check_kernels(&found, &[("avx2", true), ("avx512", false)]).level, Level::Ok);
-        assert_eq!(check_kernels(&found, &[]).level, Level::Warn);
+    fn what_the_kernels_use_is_used() {
+        let named = |kernels: &[String]| {
+            let found = features(Path::new("/"), kernels);
+            found.iter().filter(|f| f.used).map(|f| f.name).collect::<Vec<_>>()
+        };
+        let all = if cfg!(target_arch = "aarch64") { "MATMUL_INT8" } else { "AVX512_VNNI" };
+        let name = if cfg!(target_arch = "aarch64") { "i8mm" } else { "avx512vnni" };
+        assert!(named(&[all.to_owned()]).contains(&name));
     }
 
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn the_cpu_that_runs_this_has_all_that_the_build_uses() {
-        let found = features(Path::new("/"));
+        let found = features(Path::new("/"), &[]);
         assert!(!found.is_empty());
-        assert_ne!(check_compiled(&found).level, Level::Fail);
+        assert_ne!(check_cpu(&found).level, Level::Fail);
     }
 }

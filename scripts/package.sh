@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Makes a Debian package of r2d-edge for amd64 or arm64, with all that a service needs.
+#   ./scripts/package.sh amd64           one build for x86-64-v3 (AVX2: PCs since 2013, Atoms since 2021)
+#   ./scripts/package.sh arm64           two builds, plain and dotprod; /usr/bin/r2d-edge starts the one that fits the CPU
+#   LEVELS="plain dotprod i8mm" ./scripts/package.sh arm64
+# The package lies in target/package; the last line printed is its path.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/need.sh
+need cmake=cmake g++=g++ make=make clang=clang libclang=libclang-dev dpkg-deb=dpkg gzip=gzip
+command -v cargo-deb >/dev/null 2>&1 || cargo install --locked --quiet cargo-deb
+
+root=$PWD
+arch=${1:?usage: package.sh amd64|arm64}
+stage=$root/target/package/stage
+rm -rf "$stage"
+mkdir -p "$stage"/{lib,man,bash,zsh,fish,config}
+
+case "$arch" in
+  amd64)
+    target=x86_64-unknown-linux-gnu
+    for level in ${LEVELS:-v3}; do
+      # Rust's own code stays plain like that of the ARM builds: llama.cpp's kernels alone decide the speed.
+      CARGO_TARGET_DIR=$root/target/amd64/$level RUSTFLAGS="-C target-cpu=x86-64-$level" \
+        cargo build --release --locked -p r2d-edge >&2
+      install -D "target/amd64/$level/release/r2d-edge" "$stage/lib/$level/r2d-edge"
+    done
+    ;;
+  arm64)
+    target=aarch64-unknown-linux-gnu
+    for level in ${LEVELS:-plain dotprod}; do
+      install -D "$(./scripts/build-arm64.sh "$level" | tail -1)" "$stage/lib/$level/r2d-edge"
+    done
+    ;;
+  *) echo "usage: package.sh amd64|arm64" >&2; exit 2 ;;
+esac
+
+# What the program prints of itself is the same for every CPU, so one that runs here prints it.
+cargo build --release --locked -p r2d-edge >&2
+program=$root/target/release/r2d-edge
+"$program" man | gzip -9n >"$stage/man/r2d-edge.1.gz"
+"$program" completions bash >"$stage/bash/r2d-edge"
+"$program" completions zsh >"$stage/zsh/_r2d-edge"
+"$program" completions fish >"$stage/fish/r2d-edge.fish"
+"$program" config example >"$stage/config/config.toml"
+
+# Not cargo-deb's --target: it would look for the binary where one build alone leaves it.
+(cd runtime/edge && cargo deb --no-build --no-strip --target "$target" --output "$root/target/package/") | tail -1
