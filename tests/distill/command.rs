@@ -196,6 +196,23 @@ fn a_run_that_is_killed_twice_ends_in_the_same_adapter() {
     assert_ne!(base.lines().next(), adapted.lines().next());
 }
 
+/// Without pivots a sample that is nothing but a pivot has nothing to learn.
+#[test]
+fn the_ablation_without_pivots_trains_on_the_samples_that_are_left() {
+    let Some(model) = model_path() else { return };
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("data.jsonl"), trajectories()).unwrap();
+    std::fs::write(home.path().join("recipe.toml"), RECIPE.replace("none = 0.0", "none = 1.0")).unwrap();
+    let run = |out: &str, more: &[&str]| {
+        let out = output(train(home.path(), &model, out).args(["--max-steps", "1"]).args(more));
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        let told = text(&out.stderr);
+        told.split_whitespace().next().unwrap().parse::<usize>().unwrap()
+    };
+    let (all, left) = (run("all", &[]), run("left", &["--no-pivot"]));
+    assert_eq!(all, 2 * left, "as many samples of each form were drawn");
+}
+
 #[test]
 fn data_that_gives_a_test_set_away_or_contradicts_itself_is_told() {
     let home = tempfile::tempdir().unwrap();

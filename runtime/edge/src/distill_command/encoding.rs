@@ -90,6 +90,10 @@ impl<const N: usize> Use for Encoding<N> {
         let mut tokens = Vec::new();
         let mut encode = |sample: &Sample| {
             let pieces = frame.layout(sample, self.form);
+            // Without pivots the samples that are nothing else are not there.
+            if pieces.is_empty() {
+                return Ok(None);
+            }
             layout::encode(&pieces, &marks, self.weight, |text, trust, out| {
                 let trust = match trust {
                     layout::Trust::Ours => Trust::Ours,
@@ -100,11 +104,12 @@ impl<const N: usize> Use for Encoding<N> {
                 // Ids of a vocabulary are never negative.
                 out.extend(tokens.iter().filter_map(|t| u32::try_from(t.0).ok()));
             })
+            .map(Some)
             .with_context(|| format!("sample {}", sample.id))
         };
         let mut out = [const { Vec::new() }; N];
         for (out, samples) in out.iter_mut().zip(&self.sets) {
-            *out = samples.iter().map(&mut encode).collect::<anyhow::Result<_>>()?;
+            *out = samples.iter().filter_map(|s| encode(s).transpose()).collect::<anyhow::Result<_>>()?;
         }
         Ok(out)
     }

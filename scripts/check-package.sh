@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Installs, runs, upgrades, removes and purges a package of this machine's architecture in a small Debian system of its own,
+# a folder under target/ (debootstrap, 200 MB). Needs root for chroot; systemd does not run in there, so the unit is only
+# looked over.
+#   sudo ./scripts/check-package.sh target/package/r2d-edge_0.1.0-1_amd64.deb [MODEL_HOME]
+# MODEL_HOME is a state folder that holds the default model (target/test-home, where ./scripts/test.sh leaves it).
+set -euo pipefail
+deb=$(realpath "${1:?usage: check-package.sh DEB [MODEL_HOME]}")
+cd "$(dirname "$0")/.."
+models=$(realpath "${2:-target/test-home}")/models/smollm2-135m-instruct
+. scripts/need.sh
+need debootstrap=debootstrap dpkg-deb=dpkg mosquitto_pub=mosquitto-clients systemd-analyze=systemd
+[ "$(id -u)" = 0 ] || { echo "check-package.sh: needs root for chroot" >&2; exit 2; }
+[ -f "$models/model.gguf" ] || { echo "check-package.sh: $models holds no model; hint: ./scripts/test.sh first" >&2; exit 2; }
+
+system=$PWD/target/package/system
+fresh=$PWD/target/package/fresh
+release=$(. /etc/os-release && echo "${VERSION_CODENAME:?}")
+[ -e "$fresh/.complete" ] || { rm -rf "$fresh"; debootstrap --variant=minbase "$release" "$fresh" >&2; touch "$fresh/.complete"; }
+unmount() { umount "$system/proc" 2>/dev/null || true; }
+trap unmount EXIT
+unmount
+rm -rf "$system"
+cp -a "$fresh" "$system"
+mount -t proc proc "$system/proc"
+cp /etc/resolv.conf "$system/etc/resolv.conf"
+
+inside() { chroot "$system" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/nonexistent LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"; }
+step() { printf '== %s\n' "$*"; }
+fail() { echo "check-package.sh: $*" >&2; exit 1; }
+install() { cp "$1" "$system/tmp/it.deb"; inside apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold "${@:2}" /tmp/it.deb; }
+
+step install
+inside apt-get update -qq
+install "$deb"
+for file in usr/bin/r2d-edge usr/sbin/r2d-edge-admin usr/lib/systemd/system/r2d-edge.service etc/r2d-edge/config.toml \
+  usr/share/man/man1/r2d-edge.1.gz usr/share/bash-completion/completions/r2d-edge; do
+  [ -e "$system/$file" ] || fail "$file is not there"
+done
+inside r2d-edge --version
+inside r2d-edge config check
+inside r2d-edge doctor --unit
+
+step the unit
+SYSTEMD_LOG_LEVEL=warning systemd-analyze --root="$system" --man=no verify r2d-edge.service
+systemd-analyze security --offline=true --root="$system" r2d-edge.service 2>/dev/null | tail -1
+
+step ask, the root file system read-only but for the state
+mkdir -p "$system/var/lib/r2d-edge/models/smollm2-135m-instruct"
+cp "$models"/model.* "$system/var/lib/r2d-edge/models/smollm2-135m-instruct/"
+chown -R nobody "$system/var/lib/r2d-edge"
+as_service() { # a private mount space: everything read-only, the state is not
+  unshare --mount --propagation private sh -c '
+    mount --bind "$0" "$0" && mount --bind "$0/var/lib/r2d-edge" "$0/var/lib/r2d-edge" && mount -o remount,bind,ro "$0"
+    exec chroot --userspec=nobody "$0" /usr/bin/env -i PATH=/usr/bin STATE_DIRECTORY=/var/lib/r2d-edge "$@"' "$system" "$@"
+}
+as_service r2d-edge check "How do I oil the chain of a hoist?" || [ $? = 1 ] || fail "check did not end as it should"
+
+step serve and a verdict
+port=$((20000 + RANDOM % 20000))
+as_service r2d-edge serve --set mqtt.listen=127.0.0.1:$port --set policy.depth=none 2>"$system/tmp/serve.log" &
+service=$!
+trap 'kill $service 2>/dev/null || true; unmount' EXIT
+for _ in $(seq 100); do grep -q 'listening\|ready' "$system/tmp/serve.log" && break; sleep 0.2; done
+base=r2d/v1/site/area/line/$(sed -n 's#.*r2d/v1/site/area/line/\([A-Za-z0-9_-]*\).*#\1#p' "$system/tmp/serve.log" | head -1)
+timeout 60 mosquitto_sub -p $port -t "$base/verdict" -C 1 >"$system/tmp/verdict" &
+sub=$!
+sleep 1
+mosquitto_pub -q 1 -p $port -t "$base/req/check" -m '{"id":"package-1","prompt":"How do I oil the chain of a hoist?"}'
+wait $sub || { cat "$system/tmp/serve.log" >&2; fail "no verdict came"; }
+grep -o '"id":"[^"]*"\|"decision":"[^"]*"' "$system/tmp/verdict"
+kill -TERM $service
+wait $service || fail "serve ended with $?"
+
+step upgrade, with a configuration and a state that stay
+echo '# of this site' >>"$system/etc/r2d-edge/config.toml"
+newer=$(mktemp -d)
+dpkg-deb -R "$deb" "$newer"
+sed -i 's/^Version: .*/&+upgraded/' "$newer/DEBIAN/control"
+dpkg-deb --root-owner-group -Zxz -z1 -b "$newer" "$newer.deb" >/dev/null
+install "$newer.deb"
+rm -rf "$newer" "$newer.deb"
+inside dpkg-query -W -f '${Version}\n' r2d-edge | grep upgraded
+grep -q 'of this site' "$system/etc/r2d-edge/config.toml" || fail "the configuration was overwritten"
+as_service r2d-edge audit verify
+
+step remove and purge
+inside dpkg --remove r2d-edge
+[ ! -e "$system/usr/bin/r2d-edge" ] || fail "the program is still there"
+[ -d "$system/var/lib/r2d-edge/audit" ] || fail "removing took the audit log"
+inside dpkg --purge r2d-edge
+[ ! -e "$system/var/lib/r2d-edge" ] || fail "purging left the state"
+[ ! -e "$system/etc/r2d-edge" ] || fail "purging left the configuration"
+echo "installed, asked, served, upgraded, removed and purged"
