@@ -20,7 +20,6 @@ case "$arch" in
   amd64)
     target=x86_64-unknown-linux-gnu
     for level in ${LEVELS:-v3}; do
-      # Rust's own code stays plain like that of the ARM builds: llama.cpp's kernels alone decide the speed.
       CARGO_TARGET_DIR=$root/target/amd64/$level RUSTFLAGS="-C target-cpu=x86-64-$level" \
         cargo build --release --locked -p r2d-edge >&2
       install -D "target/amd64/$level/release/r2d-edge" "$stage/lib/$level/r2d-edge"
