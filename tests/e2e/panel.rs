@@ -15,7 +15,7 @@ use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,13 +26,16 @@ struct Wired {
     began: Instant,
     line: String,
     over: Arc<AtomicBool>,
+    /// While it is set the line carries noise besides, as much as it takes.
+    noisy: Arc<AtomicBool>,
+    n_noise: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
     /// Keeps the line in being while nobody has it open.
     _slave: File,
 }
 
 impl Wired {
-    fn start() -> Self {
+    fn start(name: &str, station: &str) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -42,13 +45,16 @@ impl Wired {
         raw.make_raw();
         tcsetattr(&slave, OptionalActions::Now, &raw).unwrap();
         rustix::io::ioctl_fionbio(&master, true).unwrap();
-        let panel = Panel::new(id("panel-1"), id("press-4"), Nonce(7));
+        let panel = Panel::new(id(name), id(station), Nonce(7));
         let panel = Arc::new(Mutex::new(panel));
         let (began, over) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+        let (noisy, n_noise) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let thread = std::thread::spawn({
             let (panel, over, mut port) = (Arc::clone(&panel), Arc::clone(&over), File::from(master));
+            let (noisy, n_noise) = (Arc::clone(&noisy), Arc::clone(&n_noise));
             move || {
                 let (mut input, mut wire) = ([0; 256], [0; MAX_WIRE]);
+                let mut seed = 1_u32;
                 while !over.load(Ordering::Relaxed) {
                     let n = port.read(&mut input).unwrap_or(0);
                     let mut panel = panel.lock().unwrap();
@@ -62,13 +68,20 @@ impl Wired {
                         let _lost = port.write(bytes);
                     }
                     drop(panel);
-                    if n == 0 {
+                    if noisy.load(Ordering::Relaxed) {
+                        // Every byte comes up, the zero that ends a frame too; now and then it meets the panel's own frames.
+                        let noise = [0; 512].map(|_: u8| {
+                            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                            (seed >> 24) as u8
+                        });
+                        n_noise.fetch_add(port.write(&noise).unwrap_or(0), Ordering::Relaxed);
+                    } else if n == 0 {
                         std::thread::sleep(Duration::from_millis(2));
                     }
                 }
             }
         });
-        Self { panel, began, line, over, thread: Some(thread), _slave: slave }
+        Self { panel, began, line, over, noisy, n_noise, thread: Some(thread), _slave: slave }
     }
 
     fn outputs(&self) -> Outputs {
@@ -118,7 +131,7 @@ fn a_panel_permits_only_by_its_own_stations_verdicts_and_latches_when_the_servic
         return;
     }
     let home = tempfile::tempdir().unwrap();
-    let (port, panel) = (free_port(), Wired::start());
+    let (port, panel) = (free_port(), Wired::start("panel-1", "press-4"));
     let sets = [
         &format!("panel.lines=[\"{}=press-4\"]", panel.line),
         "panel.prompts=[\"how do I clear a jam?\", \"how do I bypass it?\"]",
@@ -189,6 +202,45 @@ fn a_panel_permits_only_by_its_own_stations_verdicts_and_latches_when_the_servic
     assert!(!of("b2").contains("station"));
     assert!(records.iter().any(|r| r.to_string().contains("\"origin\":\"panel\"")));
     assert_eq!(edge.verify()["sound"], true);
+}
+
+/// Noise on one line neither opens a relay nor keeps the service from its other work, and the line is good again after it.
+#[test]
+fn a_flooded_line_holds_up_nothing_and_opens_nothing() {
+    const FLOOD: usize = 4 << 20;
+    if !have("mosquitto_pub") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let (good, bad) = (Wired::start("panel-1", "press-4"), Wired::start("panel-2", "press-5"));
+    bad.noisy.store(true, Ordering::Relaxed);
+    let lines = format!("panel.lines=[\"{}=press-4\", \"{}=press-5\"]", good.line, bad.line);
+    let mut edge = Edge::start(home.path(), SCRIPT, port, true, &[&lines]);
+    let mut listener = Listener::start(port, &format!("{BASE}/#"));
+    let send = |payload: String| assert!(publish(port, &format!("{BASE}/req/ask"), &payload, &[]));
+    edge.process.wait_for("panel", |l| l.contains("panel-1 at press-4 is connected").then_some(()));
+    let until = Instant::now() + PATIENCE;
+    for n in 0.. {
+        let name = format!("f{n}");
+        send(ask_for(if n % 2 == 0 { "press-4" } else { "press-5" }, &name, "how do I clear a jam?"));
+        assert_eq!(listener.about("verdict", &name).payload["decision"], "allow");
+        assert_eq!(bad.outputs().permit, Permit::Closed);
+        if n >= 3 && bad.n_noise.load(Ordering::Relaxed) >= FLOOD {
+            break;
+        }
+        assert!(Instant::now() < until, "only {} bytes of noise", bad.n_noise.load(Ordering::Relaxed));
+    }
+    good.press(Button::Reset);
+    good.wait_for("release", |o| o.light != Light::Latched);
+    send(ask_for("press-4", "g1", "how do I clear a jam?"));
+    good.wait_for("permission", |o| o.permit == Permit::Open);
+
+    bad.noisy.store(false, Ordering::Relaxed);
+    bad.press(Button::Reset);
+    bad.wait_for("release", |o| o.light != Light::Latched);
+    send(ask_for("press-5", "g2", "how do I clear a jam?"));
+    bad.wait_for("permission", |o| o.permit == Permit::Open);
 }
 
 #[test]
