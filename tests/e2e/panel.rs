@@ -201,6 +201,18 @@ fn a_panel_permits_only_by_its_own_stations_verdicts_and_latches_when_the_servic
     assert!(of("a2").contains("\"station\":\"press-4\""));
     assert!(!of("b2").contains("station"));
     assert!(records.iter().any(|r| r.to_string().contains("\"origin\":\"panel\"")));
+    // What was pressed and what the panel told stand in the log, in their order, with what they did.
+    let events: Vec<&serde_json::Value> =
+        records.iter().map(|r| &r["record"]).filter(|r| r["schema"] == "r2d.panel/1").collect();
+    let at = |event: &str, from: usize| {
+        let found = events.iter().skip(from).position(|e| e["event"] == event && e["station"] == "press-4");
+        from + found.unwrap_or_else(|| panic!("no {event} behind {from}: {events:?}"))
+    };
+    let stop = at("stop", at("reset", at("connected", 0)));
+    assert_eq!(events[stop]["requests"], serde_json::json!(["slow"]));
+    assert_eq!(events[at("connected", at("reset", stop))]["panel"], "panel-1");
+    let opened = events.iter().find(|e| e["event"] == "report" && e["open"] == true).unwrap();
+    assert_eq!((&opened["light"], &opened["request"]), (&"green".into(), &"a2".into()));
     assert_eq!(edge.verify()["sound"], true);
 }
 

@@ -3,10 +3,10 @@
 //! It never writes.
 
 use crate::audit::{self, Link};
+use crate::entry::Entry;
 use crate::exit::{Exit, UsageError};
 use crate::output;
 use clap::Subcommand;
-use r2d_core::record::Record;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::path::Path;
@@ -91,9 +91,9 @@ fn show(folder: &Path, id: Option<&str>, last: usize, json: bool) -> anyhow::Res
     let mut kept: VecDeque<(Link, Box<serde_json::value::RawValue>)> = VecDeque::new();
     for entry in audit::read_from(folder, 1)? {
         let (link, raw) = entry?;
-        let wanted = id.is_none_or(|id| {
-            serde_json::from_str::<Record>(raw.get()).is_ok_and(|record| record.id.as_str() == id)
-        });
+        let wanted = id.is_none_or(
+            |id| matches!(Entry::parse(&raw), Ok(Entry::Request(record)) if record.id.as_str() == id),
+        );
         if wanted {
             if kept.len() >= last {
                 kept.pop_front();
@@ -104,17 +104,17 @@ fn show(folder: &Path, id: Option<&str>, last: usize, json: bool) -> anyhow::Res
     for (link, raw) in &kept {
         if json {
             output::json(&Shown { seq: link.seq, hash: link.hash.to_string(), record: raw });
-        } else if let Ok(record) = serde_json::from_str::<Record>(raw.get()) {
-            output::line(format!(
-                "{:>6}  {}  {:<20}  {}",
-                link.seq,
-                record.ts,
-                record.id.as_str(),
-                output::verdict(&record.verdict)
-            ));
-        } else {
-            output::line(format!("{:>6}  a record of an unknown form; --json shows it", link.seq));
+            continue;
         }
+        let (ts, name, told) = match Entry::parse(raw) {
+            Ok(Entry::Request(record)) => (record.ts, record.id, output::verdict(&record.verdict)),
+            Ok(Entry::Panel(record)) => (record.ts, record.station, record.event.to_string()),
+            Err(_) => {
+                output::line(format!("{:>6}  a record of an unknown form; --json shows it", link.seq));
+                continue;
+            }
+        };
+        output::line(format!("{:>6}  {ts}  {:<20}  {told}", link.seq, name.as_str()));
     }
     let missing = id.filter(|_| kept.is_empty());
     if let Some(id) = missing {

@@ -172,7 +172,9 @@ pub fn choose(name: &str, facts: &Facts) -> Result<Option<Profile>, UnknownProfi
 
 /// Not even the smallest model would fit.
 #[derive(Debug, Error)]
-#[error("{ram_mb} MB of memory less {headroom_mb} MB of headroom leaves no room to serve; hint: lower model.headroom_mb")]
+#[error(
+    "{ram_mb} MB of memory less {headroom_mb} MB of headroom leaves no room to serve; hint: lower model.headroom_mb"
+)]
 pub struct NoRoom {
     ram_mb: u64,
     headroom_mb: u64,

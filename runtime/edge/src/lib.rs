@@ -8,6 +8,7 @@ pub mod audit;
 pub mod board;
 pub mod config;
 pub mod doctor;
+pub mod entry;
 pub mod models;
 pub mod mqtt;
 pub mod output;

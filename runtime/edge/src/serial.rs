@@ -1,4 +1,4 @@
-//! Panels on serial lines: one task a line, which speaks for the runtime's end and takes what buttons want.
+//! Panels on serial lines: one task a line, which speaks for the runtime's end and hands on what happens there.
 //!
 //! Not a judge: what is ruled here was recorded before. A line that cannot be opened, or is pulled out, is tried again
 //! every second for as long as the service runs. Invariants: a line hears only of its own station; whatever cannot be
@@ -11,7 +11,7 @@ use crate::config::Config;
 use line::Line;
 use r2d_core::id::Id;
 use r2d_core::verdict::Reason;
-use r2d_firmware_host::message::{ReasonCode, Ruling, Wish};
+use r2d_firmware_host::message::{ReasonCode, Report, Ruling, Wish};
 use r2d_firmware_host::tick::{MAX_VALIDITY, Ticks};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,16 +20,29 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Orders that may wait for one line.
 const ORDERS: usize = 32;
-/// Presses that may wait for the service.
-const PRESSES: usize = 32;
+/// How much may wait for the service.
+const HAPPENINGS: usize = 64;
 
-/// A button that was pressed.
+/// What happened at a panel.
 #[derive(Clone, Debug)]
-pub(crate) struct Press {
+pub(crate) struct Happening {
     /// Where.
     pub(crate) station: Id,
-    /// For what.
-    pub(crate) wish: Wish,
+    /// What.
+    pub(crate) what: What,
+}
+
+/// What can happen at a panel.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    /// A session with this panel began.
+    Connected(Id),
+    /// It ended.
+    Disconnected(String),
+    /// A button was pressed.
+    Pressed(Wish),
+    /// The panel told what it shows and permits.
+    Reported(Report),
 }
 
 /// What a line is told.
@@ -45,9 +58,9 @@ enum Order {
 #[derive(Debug)]
 pub(crate) struct Panels {
     lines: Vec<Handle>,
-    presses: Receiver<Press>,
-    /// Kept, so that there is always somebody who could press.
-    _presser: Sender<Press>,
+    happenings: Receiver<Happening>,
+    /// Kept, so that there is always a panel at which something could happen.
+    _sender: Sender<Happening>,
 }
 
 #[derive(Debug)]
@@ -72,7 +85,7 @@ impl Panels {
     /// # Errors
     /// The device's name is no id.
     pub(crate) fn start(config: &Config) -> anyhow::Result<Self> {
-        let (presser, presses) = channel(PRESSES);
+        let (sender, happenings) = channel(HAPPENINGS);
         let me = Id::parse(&config.device.device)?;
         let mut lines = Vec::new();
         for text in &config.panel.lines {
@@ -87,18 +100,18 @@ impl Panels {
                 station: station.clone(),
                 orders: inbox,
                 lost: Arc::clone(&lost),
-                presses: presser.clone(),
+                happenings: sender.clone(),
                 judging: None,
             };
             tokio::spawn(line.run());
             lines.push(Handle { station, orders, lost });
         }
-        Ok(Self { lines, presses, _presser: presser })
+        Ok(Self { lines, happenings, _sender: sender })
     }
 
-    /// The next press.
-    pub(crate) async fn pressed(&mut self) -> Option<Press> {
-        self.presses.recv().await
+    /// What happens next.
+    pub(crate) async fn next(&mut self) -> Option<Happening> {
+        self.happenings.recv().await
     }
 
     /// Tells the panels of `station` that a request is being judged.

@@ -14,6 +14,7 @@ pub(crate) mod publication;
 
 use crate::audit::{AuditError, AuditLog, Link};
 use crate::config::Config;
+use crate::entry::Entry;
 use crate::mqtt::ReplyAllowList;
 use crate::mqtt::link::{self, AckToken, LinkEvent, LinkEvents, Message, Publication};
 use crate::mqtt::topic::{Base, InTopic, OutTopic};
@@ -80,6 +81,7 @@ pub(crate) struct Progress {
     /// Decided, but the disk did not take the record yet.
     unrecorded: VecDeque<(Record, Vec<AckToken>)>,
     counts: Counts,
+    events: panel::Events,
     /// The worker's beat when the watchdog was last fed.
     fed_beat: u64,
     /// The worker's beat when it was last seen to change, and when that was.
@@ -118,6 +120,7 @@ impl Progress {
             held: VecDeque::new(),
             unrecorded: VecDeque::new(),
             counts: Counts::default(),
+            events: panel::Events::new(Instant::now()),
             fed_beat: 0,
             seen_beat: (0, Instant::now()),
             n_health: 0,
@@ -156,7 +159,7 @@ impl Service<'_> {
                     Some(Told::Swapped(swapped)) => self.on_swapped(*swapped),
                     None => bail!("the model's thread has died; a restart takes up what it left"),
                 },
-                Some(press) = self.panels.pressed(), if stopping.is_none() => self.on_press(press)?,
+                Some(happening) = self.panels.next(), if stopping.is_none() => self.on_panel(happening)?,
                 event = events.recv() => match event {
                     Some(LinkEvent::Message(message)) if stopping.is_some() => {
                         // Not acknowledged: the broker gives it to the next run.
@@ -204,9 +207,12 @@ impl Service<'_> {
         for entry in crate::audit::read_from(audit_folder, self.store.applied()? + 1)? {
             let (link, raw) =
                 entry.context("cannot read the audit log; hint: `r2d-edge audit verify` says more")?;
-            let record: Record = serde_json::from_str(raw.get())
+            let entry = Entry::parse(&raw)
                 .with_context(|| format!("audit record {} is of an unknown form", link.seq))?;
-            self.project(&record, link)?;
+            match entry {
+                Entry::Request(record) => drop(self.project(&record, link)?),
+                Entry::Panel(_) => drop(self.store.apply(link.seq, None, &[])?),
+            }
             n += 1;
         }
         Ok(n)

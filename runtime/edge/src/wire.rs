@@ -5,6 +5,7 @@
 //! these types. Invariant: a payload that cannot be read gives a [`Fault`] that names what is wrong, never a
 //! request.
 
+use crate::entry::PanelRecord;
 use r2d_core::id::Id;
 use r2d_core::policy::{Mode, Policy};
 use r2d_core::record::{Record, Weights};
@@ -370,6 +371,7 @@ pub fn schemas() -> Vec<(&'static str, serde_json::Value)> {
         ("verdict", of::<VerdictMessage>()),
         ("audit", of::<AuditMessage>()),
         ("record", of::<Record>()),
+        ("panel", of::<PanelRecord>()),
     ]
 }
 

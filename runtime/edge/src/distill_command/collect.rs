@@ -4,6 +4,7 @@
 //! `r2d_distill::collect`; here the chain is checked first, and a broken one is refused.
 
 use crate::audit;
+use crate::entry::Entry;
 use crate::exit::{Exit, UsageError};
 use crate::output;
 use anyhow::Context;
@@ -110,8 +111,9 @@ fn gather(
         if args.limit.is_some_and(|n| fit.len() + todo.len() >= n) || decisions.is_empty() {
             break;
         }
-        let record: Record = serde_json::from_str(raw.get())
-            .with_context(|| format!("audit record {} is of an unknown form", link.seq))?;
+        let entry =
+            Entry::parse(&raw).with_context(|| format!("audit record {} is of an unknown form", link.seq))?;
+        let Entry::Request(record) = entry else { continue };
         if !collect::is_candidate(&record) || !is_since(&record, args.since)? {
             continue;
         }

@@ -29,8 +29,7 @@ pub struct Feature {
     pub presence: Presence,
 }
 
-const REBUILD: &str =
-    "build on this machine (`cargo build --release` uses its CPU) or take the package, which picks a build that fits";
+const REBUILD: &str = "build on this machine (`cargo build --release` uses its CPU) or take the package, which picks a build that fits";
 
 /// The features of this program and of the CPU; `kernels` are the names that ggml lists, `root` is `/` outside tests.
 #[must_use]

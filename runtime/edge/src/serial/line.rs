@@ -3,7 +3,7 @@
 //! Time here is milliseconds since the line was opened. Invariants: every wait has a bound; a session begins with a new
 //! random number, so that nothing of an older one is taken for new.
 
-use super::{Order, Press};
+use super::{Happening, Order, What};
 use crate::output;
 use r2d_core::id::Id;
 use r2d_firmware_host::codec::MAX_WIRE;
@@ -38,7 +38,7 @@ pub(super) struct Line {
     pub(super) station: Id,
     pub(super) orders: Receiver<Order>,
     pub(super) lost: Arc<AtomicBool>,
-    pub(super) presses: Sender<Press>,
+    pub(super) happenings: Sender<Happening>,
     /// The station's request that is being judged.
     pub(super) judging: Option<Id>,
 }
@@ -169,13 +169,19 @@ impl Line {
     }
 
     /// A press that finds no room is like one that was not made: the panel stays closed.
+    fn tell(&self, what: What) {
+        if self.happenings.try_send(Happening { station: self.station.clone(), what }).is_err() {
+            output::warn(format!("something at the panel of {} was not taken: too much waits", self.station));
+        }
+    }
+
     fn pressed(&self, press: message::Press) {
         let (here, message::Press { station, wish }) = (&self.station, press);
         if station != *here {
             let hint = "hint: panel.lines names the station";
             output::warn(format!("a button of {station} was pressed on the line of {here}; {hint}"));
-        } else if self.presses.try_send(Press { station, wish }).is_err() {
-            output::warn(format!("a press at {here} was not taken: too many wait"));
+        } else {
+            self.tell(What::Pressed(wish));
         }
     }
 
@@ -185,9 +191,11 @@ impl Line {
             HostEvent::Up(panel) => {
                 output::note(format!("panel {panel} at {station} is connected"));
                 self.announce(host);
+                self.tell(What::Connected(panel));
             }
             HostEvent::Down(why) => {
-                output::warn(format!("the session with the panel at {station} ended: {why:?}"))
+                output::warn(format!("the session with the panel at {station} ended: {why:?}"));
+                self.tell(What::Disconnected(format!("{why:?}").to_ascii_lowercase()));
             }
             HostEvent::Press(press) => {
                 if press.wish == Wish::Reset {
@@ -202,6 +210,7 @@ impl Line {
                     "panel at {station}: permit {:?}, light {:?}, request {request}",
                     report.permit, report.light
                 ));
+                self.tell(What::Reported(report));
             }
             _ => {}
         }

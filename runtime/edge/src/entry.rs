@@ -1,0 +1,181 @@
+//! What a line of the audit log holds: a decided request, or what happened at a panel.
+//!
+//! Not the chain around it ([`crate::audit`], which takes any JSON). Invariant: the schema name alone says which it is, and
+//! an unknown one is an error, never skipped.
+
+use r2d_core::id::Id;
+use r2d_core::record::{RECORD_SCHEMA, Record};
+use r2d_firmware_host::cause::Cause;
+use r2d_firmware_host::message::{Permit, Report};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::fmt;
+
+/// The schema name of what happened at a panel.
+pub const PANEL_SCHEMA: &str = "r2d.panel/1";
+
+/// What happened at a panel and is no request: a canned question that a button asked is one, and stands as such.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PanelRecord {
+    /// Always [`PANEL_SCHEMA`].
+    pub schema: String,
+    /// When: RFC 3339, UTC, milliseconds.
+    pub ts: String,
+    /// The device, as `site/area/line/device`.
+    pub device: String,
+    /// Id of this run of the runtime.
+    pub boot: Id,
+    /// Where.
+    pub station: Id,
+    /// What.
+    #[serde(flatten)]
+    pub event: PanelEvent,
+    /// How much happened at panels before this and was left out, because too much happened at once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub n_left_out: u64,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum PanelEvent {
+    /// A session with a panel began.
+    Connected {
+        /// The panel's own name.
+        panel: Id,
+    },
+    /// It ended, which latches the panel.
+    Disconnected {
+        /// Why, in words.
+        why: String,
+    },
+    /// Stop was pressed.
+    Stop {
+        /// The requests that were ended by it.
+        requests: Vec<Id>,
+    },
+    /// Reset was pressed.
+    Reset,
+    /// Approve was pressed.
+    Approve {
+        /// The request that the panel showed.
+        request: Id,
+    },
+    /// The panel told what it shows and permits.
+    Report {
+        /// Whether its relay permits.
+        open: bool,
+        /// Its light.
+        light: String,
+        /// Why it is latched, when it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        latched_by: Option<String>,
+        /// The request that this is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<Id>,
+    },
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl From<Report> for PanelEvent {
+    fn from(report: Report) -> Self {
+        Self::Report {
+            open: report.permit == Permit::Open,
+            light: format!("{:?}", report.light).to_ascii_lowercase(),
+            latched_by: report.cause.cause().map(|cause: Cause| format!("{cause:?}").to_ascii_lowercase()),
+            request: report.request,
+        }
+    }
+}
+
+impl fmt::Display for PanelEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected { panel } => write!(f, "panel {panel} is connected"),
+            Self::Disconnected { why } => write!(f, "the panel's session ended: {why}"),
+            Self::Stop { requests } => write!(f, "stop was pressed, {} requests ended", requests.len()),
+            Self::Reset => f.write_str("reset was pressed"),
+            Self::Approve { request } => write!(f, "approve was pressed for {request}"),
+            Self::Report { open, light, latched_by, request } => {
+                write!(f, "{} and {light}", if *open { "open" } else { "closed" })?;
+                if let Some(cause) = latched_by {
+                    write!(f, " by {cause}")?;
+                }
+                request.as_ref().map_or(Ok(()), |request| write!(f, ", about {request}"))
+            }
+        }
+    }
+}
+
+/// A line's record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    /// A decided request.
+    Request(Box<Record>),
+    /// What happened at a panel.
+    Panel(PanelRecord),
+}
+
+impl Entry {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// It is of no schema that this version knows, or not as its schema has it.
+    pub fn parse(raw: &RawValue) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Schema {
+            schema: String,
+        }
+        let Schema { schema } = serde_json::from_str(raw.get())?;
+        match schema.as_str() {
+            RECORD_SCHEMA => serde_json::from_str(raw.get()).map(|record| Self::Request(Box::new(record))),
+            PANEL_SCHEMA => serde_json::from_str(raw.get()).map(Self::Panel),
+            other => Err(serde::de::Error::custom(format!("unknown schema {other:?}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Entry, serde_json::Error> {
+        Entry::parse(&RawValue::from_string(text.into()).unwrap())
+    }
+
+    #[test]
+    fn what_happened_at_a_panel_is_read_as_it_was_written() {
+        let events = [
+            PanelEvent::Connected { panel: Id::parse("p-1").unwrap() },
+            PanelEvent::Stop { requests: vec![Id::parse("a").unwrap()] },
+            PanelEvent::Reset,
+            PanelEvent::Report { open: true, light: "green".into(), latched_by: None, request: None },
+        ];
+        for event in events {
+            let record = PanelRecord {
+                schema: PANEL_SCHEMA.into(),
+                ts: "2026-01-01T00:00:00.000Z".into(),
+                device: "s/a/l/d".into(),
+                boot: Id::parse("b").unwrap(),
+                station: Id::parse("press-4").unwrap(),
+                event,
+                n_left_out: 0,
+            };
+            let text = serde_json::to_string(&record).unwrap();
+            assert_eq!(parse(&text).unwrap(), Entry::Panel(record), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_no_known_schema_is_an_error() {
+        for text in ["{}", "7", r#"{"schema":"r2d.panel/2","event":"reset"}"#, r#"{"schema":"r2d.record/1"}"#]
+        {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}
