@@ -3,7 +3,8 @@
 #   ./scripts/build-arm64.sh dotprod     armv8.2-a with dot products and half floats (default): Raspberry Pi 5, RK3588, Jetson Orin
 #   ./scripts/build-arm64.sh i8mm        armv8.6-a, 8-bit matrix products too: newer server and board CPUs
 #   ./scripts/build-arm64.sh plain       armv8-a: Raspberry Pi 4 and anything else
-#   ./scripts/build-arm64.sh LEVEL test  the tests that need no broker and no other program, and a tiny model, under qemu-user
+#   ./scripts/build-arm64.sh LEVEL test  runs it under qemu-user as well: the tests of core, firmware-host and engine, and a tiny
+#                                        model, whose readings are held against those on this machine
 # The binary is target/arm64/LEVEL/aarch64-unknown-linux-gnu/release/r2d-edge; the last line printed is its path.
 # With the target aarch64-unknown-linux-gnu installed (rustup target add) that toolchain is used. Otherwise Debian's Rust
 # is unpacked into target/arm64/toolchain: nothing on the machine is replaced.
@@ -48,4 +49,39 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+neon
 unset RUSTFLAGS
 
 "${cargo[@]}" build --release --locked --target "$target" -p r2d-edge >&2
-echo "$CARGO_TARGET_DIR/$target/release/r2d-edge"
+program=$CARGO_TARGET_DIR/$target/release/r2d-edge
+# In the kernels of a level with dot products there must be some.
+n=$(aarch64-linux-gnu-objdump -d "$program" | grep -cw '[su]dot' || true)
+echo "$program has $n dot products" >&2
+[ "$level" = plain ] || [ "$n" -gt 100 ] || { echo "build-arm64.sh: the kernels were compiled without dot products" >&2; exit 1; }
+
+if [ "$what" = test ]; then
+  need qemu-aarch64-static=qemu-user-static python3=python3
+  qemu=(qemu-aarch64-static -L /usr/aarch64-linux-gnu)
+  export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="${qemu[*]}"
+  "${cargo[@]}" test --release --locked --target "$target" -p r2d-core -p r2d-firmware-host -p r2d-engine --no-fail-fast >&2
+  "${qemu[@]}" "$program" --version >&2
+
+  # The host's own program and the default model, as ./scripts/run.sh has them.
+  here=$root/target/release/r2d-edge
+  model=$(R2D_HOME=$root/target/test-home "$here" models path smollm2-135m-instruct)
+  venv=$root/target/venv-gguf
+  [ -x "$venv/bin/python" ] || { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet gguf; }
+  tiny=$root/target/arm64/tiny.gguf
+  "$venv/bin/python" scripts/tiny-model.py "$model" "$tiny"
+  reading() { # COMMAND...
+    # Undecided is what a model of two layers comes to: exit code 1.
+    R2D_HOME=$root/target/arm64/home "$@" check --json --model "$tiny" --adapter none --depth none \
+      --set policy.second_looks=0 "How do I oil the chain of a hoist?" || [ $? = 1 ]
+  }
+  reading "$here" >"$tiny.here"
+  reading "${qemu[@]}" "$program" >"$tiny.arm64"
+  python3 - "$tiny.here" "$tiny.arm64" <<'PY'
+import json, sys
+a, b = (json.loads(open(path).readline()) for path in sys.argv[1:])
+worst = max(abs(a[p] - b[p]) for p in ("safe", "unsafe", "rethink"))
+print(f"tiny model: {a['pivot']} here, {b['pivot']} on arm64, probabilities differ by {worst:.4f} at most", file=sys.stderr)
+sys.exit(a["pivot"] != b["pivot"] or worst > 0.05)
+PY
+fi
+echo "$program"
