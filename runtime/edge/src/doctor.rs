@@ -15,7 +15,7 @@ mod topology;
 pub use board::{BoardName, board_name, check_board, check_models};
 pub use broker::check_broker;
 pub use clock::check_clock;
-pub use cpu::{Feature, Presence, check_cpu, features};
+pub use cpu::{Feature, check_cpu, features};
 pub use memory::{MemoryFound, MemoryNeed, available_memory, check_memory, total_memory};
 pub use model::check_model;
 pub use storage::{check_free_space, check_home, free_bytes};
