@@ -59,7 +59,9 @@ if [ "$what" = test ]; then
   need qemu-aarch64-static=qemu-user-static python3=python3
   qemu=(qemu-aarch64-static -L /usr/aarch64-linux-gnu)
   export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="${qemu[*]}"
-  "${cargo[@]}" test --release --locked --target "$target" -p r2d-core -p r2d-firmware-host -p r2d-engine --no-fail-fast >&2
+  # Without llama.cpp, which other features of its dependencies would have compiled once more.
+  "${cargo[@]}" test --release --locked --target "$target" --lib --tests -p r2d-core -p r2d-firmware-host >&2
+  "${cargo[@]}" test --release --locked --target "$target" --lib --tests -p r2d-engine --no-default-features >&2
   "${qemu[@]}" "$program" --version >&2
 
   # The host's own program and the default model, as ./scripts/run.sh has them.

@@ -37,11 +37,12 @@ esac
 # What the program prints of itself is the same for every CPU, so one that runs here prints it.
 cargo build --release --locked -p r2d-edge >&2
 program=$root/target/release/r2d-edge
-"$program" man | gzip -9n >"$stage/man/r2d-edge.1.gz"
+"$program" man "$stage/man"
+gzip -9n "$stage"/man/*
 "$program" completions bash >"$stage/bash/r2d-edge"
 "$program" completions zsh >"$stage/zsh/_r2d-edge"
 "$program" completions fish >"$stage/fish/r2d-edge.fish"
 "$program" config example >"$stage/config/config.toml"
 
 # Not cargo-deb's --target: it would look for the binary where one build alone leaves it.
-(cd runtime/edge && cargo deb --no-build --no-strip --target "$target" --output "$root/target/package/") | tail -1
+(cd runtime/edge && cargo deb --no-build --no-strip --target "$target" --quiet --output "$root/target/package/") | tail -1

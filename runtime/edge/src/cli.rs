@@ -146,9 +146,12 @@ enum Command {
         /// bash, zsh, fish, elvish or powershell
         shell: Shell,
     },
-    /// Print the manual page
+    /// Write the manual pages, one for each command
     #[command(hide = true)]
-    Man,
+    Man {
+        /// Folder
+        folder: PathBuf,
+    },
     /// Load a model file and end: the trial of a file that was never seen before
     #[command(name = crate::weights::TRY_OUT, hide = true)]
     TryModel {
@@ -183,8 +186,9 @@ impl Cli {
                 clap_complete::generate(shell, &mut Self::command(), "r2d-edge", &mut std::io::stdout());
                 Ok(Exit::Done)
             }
-            Command::Man => {
-                clap_mangen::Man::new(Self::command()).render(&mut std::io::stdout())?;
+            Command::Man { folder } => {
+                clap_mangen::generate_to(Self::command().name("r2d-edge"), &folder)
+                    .with_context(|| format!("cannot write manual pages to {}", folder.display()))?;
                 Ok(Exit::Done)
             }
             Command::TryModel { file, adapter } => {
