@@ -14,14 +14,15 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+fn executable(path: &Path, script: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, script).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// The launcher among `builds`, each of which prints its own name; what it printed, and its exit code.
 fn launch(builds: &[&str]) -> (String, Option<i32>) {
     let system = tempfile::tempdir().unwrap();
-    let executable = |path: &Path, script: &str| {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, script).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    };
     let launcher = system.path().join("bin/r2d-edge");
     executable(&launcher, &fs::read_to_string(root().join("scripts/package/r2d-edge")).unwrap());
     for build in builds {
@@ -49,6 +50,31 @@ fn the_launcher_prefers_the_build_that_uses_most_of_the_cpu() {
 }
 
 #[test]
+fn the_service_runs_the_release_that_is_in_force_and_else_the_packages() {
+    let system = tempfile::tempdir().unwrap();
+    let at = |path: &str| system.path().join(path);
+    let script = fs::read_to_string(root().join("scripts/package/release")).unwrap();
+    assert!(script.contains("/usr/bin/r2d-edge"));
+    let packages = at("usr/bin/r2d-edge");
+    executable(&at("release"), &script.replace("/usr/bin/r2d-edge\n", &format!("{}\n", packages.display())));
+    executable(&packages, "#!/bin/sh\necho package \"$@\"\n");
+    let run = |state: Option<&str>| {
+        let mut command = Command::new(at("release"));
+        command.args(["serve", "two words"]).env_remove("STATE_DIRECTORY");
+        if let Some(state) = state {
+            command.env("STATE_DIRECTORY", at(state));
+        }
+        text(&output(&mut command).stdout).trim().to_owned()
+    };
+    assert_eq!(run(None), "package serve two words");
+    assert_eq!(run(Some("state")), "package serve two words");
+    executable(&at("state/bundle/a/usr/bin/r2d-edge"), "#!/bin/sh\necho bundle \"$@\"\n");
+    assert_eq!(run(Some("state")), "package serve two words");
+    std::os::unix::fs::symlink("a", at("state/bundle/current")).unwrap();
+    assert_eq!(run(Some("state")), "bundle serve two words");
+}
+
+#[test]
 fn the_unit_is_one_that_systemd_takes() {
     if !have("systemd-analyze") {
         return skip("systemd-analyze is not installed");
@@ -56,7 +82,8 @@ fn the_unit_is_one_that_systemd_takes() {
     // Only the program's place is not as on a board.
     let folder = tempfile::tempdir().unwrap();
     let unit = fs::read_to_string(root().join("scripts/package/r2d-edge.service")).unwrap();
-    let unit = unit.replace("/usr/bin/r2d-edge", "/bin/true").replace("Documentation=man:r2d-edge(1)\n", "");
+    let unit =
+        unit.replace("/usr/lib/r2d-edge/release", "/bin/true").replace("Documentation=man:r2d-edge(1)\n", "");
     let path = folder.path().join("r2d-edge.service");
     fs::write(&path, &unit).unwrap();
     let out = output(Command::new("systemd-analyze").arg("verify").arg(&path));
