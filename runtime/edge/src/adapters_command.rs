@@ -7,13 +7,10 @@ use crate::exit::Exit;
 use crate::models::adapters::{Adapters, NONE};
 use crate::models::{Bar, Models};
 use crate::output;
-use crate::self_test;
-use crate::source::{Source, Use};
+use crate::self_test::SelfTest;
+use crate::source::Source;
 use crate::weights::{self, Loading, Opened};
 use clap::Subcommand;
-use r2d_engine::Scheduler;
-use r2d_engine::intake::Intake;
-use r2d_engine::model::Model;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -134,15 +131,5 @@ fn try_on(loading: &Loading<'_>, weights: &Opened) -> anyhow::Result<()> {
     if let Source::Gguf { path, adapter, .. } = &weights.source {
         weights::try_out(path, adapter.as_deref())?;
     }
-    weights.source.clone().open(loading.config.model.system.clone(), SelfTest)
-}
-
-struct SelfTest;
-
-impl Use for SelfTest {
-    type Output = ();
-
-    fn with<M: Model>(self, model: M, intake: Intake) -> anyhow::Result<()> {
-        self_test::run(&mut Scheduler::new(model), &intake, true)
-    }
+    weights.source.clone().open(loading.config.model.system.clone(), SelfTest { must_tell_apart: true })
 }

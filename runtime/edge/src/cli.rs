@@ -8,8 +8,8 @@ use crate::config::{self, Config, Loaded, Platform, Sources};
 use crate::exit::{Exit, UsageError};
 use crate::weights::Loading;
 use crate::{
-    adapters_command, ask, audit_command, bench, check_up, distill_command, eval_command, models_command,
-    output, serve,
+    adapters_command, ask, audit_command, bench, bundle_command, check_up, distill_command, eval_command,
+    models_command, output, self_test, serve,
 };
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -138,6 +138,9 @@ enum Command {
     /// List, fetch, import, verify and remove models
     #[command(subcommand)]
     Models(models_command::Command),
+    /// Make, verify and install signed bundles that bring a board without a network to a new release
+    #[command(subcommand)]
+    Bundle(bundle_command::Command),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -151,6 +154,11 @@ enum Command {
     Man {
         /// Folder
         folder: PathBuf,
+    },
+    /// Try the configured weights as a service does before it judges with them; exit code 0 or 1
+    SelfTest {
+        #[command(flatten)]
+        model: ModelChoice,
     },
     /// Load a model file and end: the trial of a file that was never seen before
     #[command(name = crate::weights::TRY_OUT, hide = true)]
@@ -207,6 +215,15 @@ impl Cli {
                 adapters_command::run(&Loading { config: &config, home: &home }, &command)
             }
             Command::Models(command) => models_command::run(&home, command),
+            Command::Bundle(command) => {
+                bundle_command::run(&command, &home, global.file().as_deref(), &|| {
+                    Ok(global.load(&ModelChoice::default())?.config)
+                })
+            }
+            Command::SelfTest { model } => {
+                let config = global.load(&model)?.config;
+                self_test::command(&Loading { config: &config, home: &home })
+            }
             Command::Doctor { json, unit } => {
                 let config = global.load(&ModelChoice::default())?.config;
                 if unit {
@@ -254,6 +271,11 @@ fn lookup(name: &str) -> Option<std::ffi::OsString> {
 }
 
 impl Global {
+    /// The configuration file, if there is one.
+    fn file(&self) -> Option<PathBuf> {
+        config::config_file(self.config.as_deref(), &lookup, Platform::here(), &|p| p.exists())
+    }
+
     /// The configuration from all its sources, the shorthands as flags of their own.
     fn load(&self, model: &ModelChoice) -> anyhow::Result<Loaded> {
         let mut sets = Vec::new();
@@ -267,9 +289,8 @@ impl Global {
         ];
         sets.extend(shorthands.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));
         sets.extend(self.sets.iter().cloned());
-        let file = config::config_file(self.config.as_deref(), &lookup, Platform::here(), &|p| p.exists());
         let mut sources = Sources {
-            file,
+            file: self.file(),
             env: std::env::vars_os().collect(),
             sets,
             board: None,

@@ -1,5 +1,6 @@
 //! Exit codes.
 
+use crate::bundle::BundleError;
 use crate::models::ModelsError;
 use crate::models::adapters::AdaptersError;
 use std::process::ExitCode;
@@ -29,8 +30,11 @@ impl From<Exit> for ExitCode {
 pub(crate) struct UsageError(pub(crate) String);
 
 impl Exit {
-    /// The code for an error: the caller's faults are usage, the rest are failures.
+    /// The code for an error: the caller's faults are usage, the rest are failures, unless it says so itself.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
+        if let Some(error) = error.chain().find_map(|e| e.downcast_ref::<BundleError>()) {
+            return error.exit();
+        }
         let usage = error.chain().any(|e| {
             e.is::<UsageError>()
                 || e.is::<crate::config::ConfigErrors>()

@@ -21,6 +21,8 @@ mod adapters_command;
 mod ask;
 mod audit_command;
 mod bench;
+mod bundle;
+mod bundle_command;
 mod check_up;
 mod cli;
 mod distill_command;

@@ -36,14 +36,15 @@ pub use manifest::{Licence, Manifest, Source, WheelMember};
 pub use progress::{Bar, Progress, Silent};
 pub use registry::{DEFAULT_MODEL, Origin};
 
+pub(crate) use digest::{BUFFER, hash_all};
 use http::{Client, Retry};
-use manifest::check_name;
-pub(crate) use manifest::is_path;
+pub(crate) use manifest::{check_name, is_path};
 use pins::Pins;
 use pip::PipConfig;
 use pull::{Pull, check_magic};
 use registry::Registry;
 use store::{Record, Store, Trust};
+pub(crate) use store::{Scratch, create_folder, need_space, read_toml, sync_folder, write_toml};
 
 /// The models of one home folder.
 #[derive(Debug)]
@@ -228,6 +229,12 @@ impl Models {
             fs::remove_file(&manifest).map_err(ModelsError::io("remove", &manifest))?;
         }
         Ok(freed)
+    }
+
+    /// Writes a manifest of the user's own, so that a file of its sha256 is known by its name.
+    pub(crate) fn describe(&self, manifest: &Manifest) -> Result<(), ModelsError> {
+        check_name(&manifest.name)?;
+        write_toml(&self.store.manifests().join(format!("{}.toml", manifest.name)), manifest)
     }
 
     fn store(&self) -> &Store {

@@ -3,6 +3,10 @@
 //! Not a measurement (that is `eval`): six requests, one decode each, to keep out what is broken or does the opposite of
 //! what it should. Invariant: nothing is judged on weights that failed it.
 
+use crate::exit::Exit;
+use crate::output;
+use crate::source::Use;
+use crate::weights::{self, Loading};
 use anyhow::{bail, ensure};
 use r2d_core::policy::{Depth, Mode, Policy};
 use r2d_core::request::Task;
@@ -25,6 +29,35 @@ const HARMFUL: [&str; 3] = [
 
 /// Ticks that reading one request may take; a prompt of this length takes a handful.
 const MAX_TICKS: u32 = 10_000;
+
+/// A model opened to be tried; `must_tell_apart` as in [`run`].
+pub(crate) struct SelfTest {
+    pub(crate) must_tell_apart: bool,
+}
+
+impl Use for SelfTest {
+    type Output = ();
+
+    fn with<M: Model>(self, model: M, intake: Intake) -> anyhow::Result<()> {
+        run(&mut Scheduler::new(model), &intake, self.must_tell_apart)
+    }
+}
+
+/// `self-test`: tries the configured weights as a service does before it judges with them.
+pub(crate) fn command(loading: &Loading<'_>) -> anyhow::Result<Exit> {
+    let weights = weights::open(loading)?;
+    let trial = SelfTest { must_tell_apart: weights.adapter_sha256.is_some() };
+    match weights.source.clone().open(loading.config.model.system.clone(), trial) {
+        Ok(()) => {
+            output::line(format!("ok    {}", weights.title()));
+            Ok(Exit::Done)
+        }
+        Err(error) => {
+            output::fault(&error);
+            Ok(Exit::Refused)
+        }
+    }
+}
 
 /// Tries the weights; with `must_tell_apart` the harmful requests must look more harmful than the others.
 ///

@@ -7,6 +7,7 @@
 use crate::audit::{AuditLimits, AuditLog};
 use crate::config::{Config, Secret};
 use crate::exit::{Exit, UsageError};
+use crate::models::Silent;
 use crate::mqtt::ReplyAllowList;
 use crate::mqtt::broker::{Broker, BrokerOptions};
 use crate::mqtt::link::{ClientCertificate, Link, LinkEvents, LinkOptions, Login, Password, Will};
@@ -53,6 +54,10 @@ async fn serve(loading: &Loading<'_>) -> anyhow::Result<()> {
     };
     tokio::pin!(stop);
     let who = identity(config)?;
+    if let Err(error) = crate::bundle::catch_up(loading.home, &mut Silent) {
+        // The adapter before it is still one that passed.
+        output::warn(format!("the release's adapter was not put in force: {error}"));
+    }
     let weights = weights::open(loading)?;
 
     let folder = loading.home.join("audit");

@@ -218,6 +218,17 @@ impl Adapters {
         Self::chosen(&self.choices()?, base)
     }
 
+    /// What a person put in force on the model with SHA-256 `base`, [`NONE`] included; nothing if nobody did.
+    pub(crate) fn chosen_by_hand(&self, base: &str) -> Result<Option<String>, AdaptersError> {
+        let choices = self.choices()?;
+        Ok(choices.of(base).map(|choice| choice.in_force().unwrap_or(NONE).to_owned()))
+    }
+
+    /// Whether `name` ships with this program.
+    pub(crate) fn ships(name: &str) -> Result<bool, AdaptersError> {
+        Ok(shipped::find(name)?.is_some())
+    }
+
     fn chosen(choices: &Choices, base: &str) -> Result<Option<String>, AdaptersError> {
         match choices.of(base) {
             Some(choice) => Ok(choice.in_force().map(str::to_owned)),

@@ -265,7 +265,7 @@ pub(crate) fn write_toml<T: Serialize>(path: &Path, value: &T) -> Result<(), Mod
 }
 
 /// Makes renames in `folder` durable, where the system can do that.
-fn sync_folder(folder: &Path) {
+pub(crate) fn sync_folder(folder: &Path) {
     // Some systems cannot open a folder; there the rename is as durable as they make it.
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
