@@ -1,5 +1,6 @@
 //! The service as its users meet it: real processes, real brokers, the scripted model.
 
+mod bundle;
 mod panel;
 
 use r2d_edge::wire::schemas;

@@ -21,6 +21,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Most bytes of what it said that are looked at.
 const SAID: usize = 4096;
 
+/// What helps most often: a trial needs the memory of a second model.
+const HINT: &str = "if memory is short, stop the service first; else try the release on a spare board";
+
 /// The program of the release in the slot `folder`.
 pub(super) fn program(folder: &Path) -> PathBuf {
     folder.join("usr/bin/r2d-edge")
@@ -109,7 +112,7 @@ pub(super) fn run(
     if let Some(file) = config_file {
         command.env("R2D_CONFIG", file);
     }
-    let failed = |reason: String| BundleError::SelfTest { reason, hint: "try the release on a spare board" };
+    let failed = |reason: String| BundleError::SelfTest { reason, hint: HINT };
     let mut child = command.spawn().map_err(|e| failed(format!("its program does not start: {e}")))?;
     match wait(&mut child, limit).map_err(BundleError::io("wait for", &program(folder)))? {
         Some(status) if status.success() => {}

@@ -117,7 +117,6 @@ fn killed_between_any_two_steps_the_old_or_the_new_release_is_whole() {
     if !have_dpkg() {
         return;
     }
-    let (_bench, _, _) = three();
     let switch = STEPS.iter().position(|step| *step == Step::Switch).unwrap();
     for n in 0..=STEPS.len() {
         let (bench, base, [one, two, three]) = three();
