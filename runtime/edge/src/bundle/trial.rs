@@ -103,7 +103,6 @@ pub(super) fn run(
     command
         .args(["self-test", "--model", &weights.model, "--adapter", &weights.adapter])
         .env("R2D_HOME", &home)
-        .env("R2D_EDGE_ROOT", folder)
         .stdin(Stdio::null())
         .stdout(said)
         .stderr(too)
