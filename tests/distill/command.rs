@@ -204,7 +204,7 @@ fn the_ablation_without_pivots_trains_on_the_samples_that_are_left() {
     std::fs::write(home.path().join("data.jsonl"), trajectories()).unwrap();
     std::fs::write(home.path().join("recipe.toml"), RECIPE.replace("none = 0.0", "none = 1.0")).unwrap();
     let run = |out: &str, more: &[&str]| {
-        let out = output(train(home.path(), &model, out).args(["--max-steps", "1"]).args(more));
+        let out = output(train(home.path(), &model, out).args(more));
         assert!(out.status.success(), "{}", text(&out.stderr));
         let told = text(&out.stderr);
         told.split_whitespace().next().unwrap().parse::<usize>().unwrap()
