@@ -118,7 +118,7 @@ pub enum Entry {
     /// A decided request.
     Request(Box<Record>),
     /// What happened at a panel.
-    Panel(PanelRecord),
+    Panel(Box<PanelRecord>),
 }
 
 impl Entry {
@@ -134,7 +134,7 @@ impl Entry {
         let Schema { schema } = serde_json::from_str(raw.get())?;
         match schema.as_str() {
             RECORD_SCHEMA => serde_json::from_str(raw.get()).map(|record| Self::Request(Box::new(record))),
-            PANEL_SCHEMA => serde_json::from_str(raw.get()).map(Self::Panel),
+            PANEL_SCHEMA => serde_json::from_str(raw.get()).map(|record| Self::Panel(Box::new(record))),
             other => Err(serde::de::Error::custom(format!("unknown schema {other:?}"))),
         }
     }
@@ -167,7 +167,7 @@ mod tests {
                 n_left_out: 0,
             };
             let text = serde_json::to_string(&record).unwrap();
-            assert_eq!(parse(&text).unwrap(), Entry::Panel(record), "{text}");
+            assert_eq!(parse(&text).unwrap(), Entry::Panel(Box::new(record)), "{text}");
         }
     }
 

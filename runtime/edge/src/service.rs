@@ -210,8 +210,12 @@ impl Service<'_> {
             let entry = Entry::parse(&raw)
                 .with_context(|| format!("audit record {} is of an unknown form", link.seq))?;
             match entry {
-                Entry::Request(record) => drop(self.project(&record, link)?),
-                Entry::Panel(_) => drop(self.store.apply(link.seq, None, &[])?),
+                Entry::Request(record) => {
+                    self.project(&record, link)?;
+                }
+                Entry::Panel(_) => {
+                    self.store.apply(link.seq, None, &[])?;
+                }
             }
             n += 1;
         }
