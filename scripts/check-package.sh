@@ -17,10 +17,12 @@ system=$PWD/target/package/system
 fresh=$PWD/target/package/fresh
 release=$(. /etc/os-release && echo "${VERSION_CODENAME:?}")
 [ -e "$fresh/.complete" ] || { rm -rf "$fresh"; debootstrap --variant=minbase "$release" "$fresh" >&2; touch "$fresh/.complete"; }
-unmount() { umount "$system/proc" 2>/dev/null || true; }
+unmount() { if mountpoint -q "$system/proc"; then umount "$system/proc" || umount --lazy "$system/proc"; fi; }
 trap unmount EXIT
 unmount
-rm -rf "$system"
+# Never into what is mounted there.
+if mountpoint -q "$system/proc"; then echo "check-package.sh: $system/proc is still mounted" >&2; exit 1; fi
+rm -rf --one-file-system "$system"
 cp -a "$fresh" "$system"
 mount -t proc proc "$system/proc"
 cp /etc/resolv.conf "$system/etc/resolv.conf"
@@ -33,7 +35,7 @@ install() { cp "$1" "$system/tmp/it.deb"; inside apt-get install -y -qq --no-ins
 step install
 inside apt-get update -qq
 install "$deb"
-for file in usr/bin/r2d-edge usr/sbin/r2d-edge-admin usr/lib/systemd/system/r2d-edge.service etc/r2d-edge/config.toml \
+for file in usr/bin/r2d-edge usr/lib/r2d-edge/release usr/sbin/r2d-edge-admin usr/lib/systemd/system/r2d-edge.service etc/r2d-edge/config.toml \
   usr/share/man/man1/r2d-edge.1.gz usr/share/bash-completion/completions/r2d-edge; do
   [ -e "$system/$file" ] || fail "$file is not there"
 done
@@ -43,7 +45,9 @@ inside r2d-edge doctor --unit
 
 step the unit
 # `verify` wants the units that it needs, which this small system has not: --test package does that outside.
-systemd-analyze security --offline=true --root="$system" r2d-edge.service 2>/dev/null | tail -1
+systemd-analyze security --offline=true --threshold=25 --root="$system" r2d-edge.service >"$system/tmp/security" ||
+  fail "the unit is exposed: $(tail -1 "$system/tmp/security")"
+tail -1 "$system/tmp/security"
 
 step ask, the root file system read-only but for the state
 mkdir -p "$system/var/lib/r2d-edge/models/smollm2-135m-instruct"
@@ -57,10 +61,11 @@ as_service=(unshare --mount --propagation private sh -c '
 
 step serve and a verdict
 port=$((20000 + RANDOM % 20000))
-"${as_service[@]}" r2d-edge serve --set mqtt.listen=127.0.0.1:$port --set policy.depth=none 2>"$system/tmp/serve.log" &
+"${as_service[@]}" /usr/lib/r2d-edge/release serve --set mqtt.listen=127.0.0.1:$port --set policy.depth=none 2>"$system/tmp/serve.log" &
 service=$!
 trap 'kill $service 2>/dev/null || true; unmount' EXIT
-for _ in $(seq 100); do grep -q 'listening\|ready' "$system/tmp/serve.log" && break; sleep 0.2; done
+for _ in $(seq 300); do grep -q '^ready' "$system/tmp/serve.log" && break; sleep 0.2; done
+grep -q '^ready' "$system/tmp/serve.log" || { cat "$system/tmp/serve.log" >&2; fail "serve was not ready after a minute"; }
 base=r2d/v1/site/area/line/$(sed -n 's#.*r2d/v1/site/area/line/\([A-Za-z0-9_-]*\).*#\1#p' "$system/tmp/serve.log" | head -1)
 timeout 60 mosquitto_sub -p $port -t "$base/verdict" -C 1 >"$system/tmp/verdict" &
 sub=$!

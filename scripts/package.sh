@@ -20,9 +20,14 @@ case "$arch" in
   amd64)
     target=x86_64-unknown-linux-gnu
     for level in ${LEVELS:-v3}; do
-      CARGO_TARGET_DIR=$root/target/amd64/$level RUSTFLAGS="-C target-cpu=x86-64-$level" \
-        cargo build --release --locked -p r2d-edge >&2
-      install -D "target/amd64/$level/release/r2d-edge" "$stage/lib/$level/r2d-edge"
+      case "$level" in
+        plain) cpu=x86-64 ;;
+        v3) cpu=x86-64-v3 ;;
+        *) echo "package.sh: amd64 has the levels plain and v3, not $level" >&2; exit 2 ;;
+      esac
+      CARGO_TARGET_DIR=$root/target/amd64/$level RUSTFLAGS="-C target-cpu=$cpu" \
+        cargo build --release --locked --target "$target" -p r2d-edge >&2
+      install -D "target/amd64/$level/$target/release/r2d-edge" "$stage/lib/$level/r2d-edge"
     done
     ;;
   arm64)

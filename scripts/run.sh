@@ -10,7 +10,7 @@ need cmake=cmake g++=g++ make=make clang=clang libclang=libclang-dev
 if [ ! -x target/release/r2d-edge ]; then
   echo "building; the first build compiles llama.cpp and takes some minutes" >&2
 fi
-cargo build --release --quiet --locked -p r2d-edge ${R2D_FEATURES:+--features "$R2D_FEATURES"} >&2
+cargo build --release --quiet --locked -p r2d-edge ${FEATURES:+--features "$FEATURES"} >&2
 program=$PWD/target/release/r2d-edge
 
 [ $# -gt 0 ] || set -- serve

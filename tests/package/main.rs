@@ -20,8 +20,9 @@ fn executable(path: &Path, script: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// The launcher among `builds`, each of which prints its own name; what it printed, and its exit code.
-fn launch(builds: &[&str]) -> (String, Option<i32>) {
+/// The launcher among `builds`, each of which prints its own name, on a CPU that is told by `cpuinfo`; what it printed, and
+/// its exit code.
+fn launch(builds: &[&str], cpuinfo: &str) -> (String, Option<i32>) {
     let system = tempfile::tempdir().unwrap();
     let launcher = system.path().join("bin/r2d-edge");
     executable(&launcher, &fs::read_to_string(root().join("scripts/package/r2d-edge")).unwrap());
@@ -29,24 +30,76 @@ fn launch(builds: &[&str]) -> (String, Option<i32>) {
         let script = format!("#!/bin/sh\necho {build} \"$@\"\nexit 7\n");
         executable(&system.path().join("lib/r2d-edge").join(build).join("r2d-edge"), &script);
     }
-    let out = output(Command::new(launcher).args(["ask", "two words"]));
+    let list = system.path().join("cpuinfo");
+    fs::write(&list, cpuinfo).unwrap();
+    let out = output(Command::new(launcher).args(["ask", "two words"]).env("CPUINFO", list));
     (text(&out.stdout).trim().to_owned(), out.status.code())
 }
 
+const PC: &str = "flags\t\t: fpu sse2 avx f16c avx2 fma bmi1 bmi2 movbe abm avx512f\n";
+const MASKED: &str = "flags\t\t: fpu sse2 avx f16c avx2 bmi1 bmi2 movbe abm\n";
+const PI5: &str =
+    "Features\t: fp asimd evtstrm aes crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp\n";
+const PI4: &str = "Features\t: fp asimd evtstrm crc32 cpuid\n";
+
 #[test]
-fn the_launcher_starts_a_build_that_the_cpu_can_run_and_hands_everything_on() {
-    assert_eq!(launch(&["plain"]), ("plain ask two words".into(), Some(7)));
-    // Each architecture lists the other's features nowhere, so that build is passed over.
-    let foreign = if cfg!(target_arch = "aarch64") { "v3" } else { "dotprod" };
-    assert_eq!(launch(&[foreign, "plain"]), ("plain ask two words".into(), Some(7)));
-    assert_eq!(launch(&[foreign]), (String::new(), Some(3)));
+fn the_launcher_starts_the_build_that_uses_most_of_a_cpu_and_hands_everything_on() {
+    let all = ["plain", "v3", "dotprod", "i8mm"];
+    for (cpuinfo, build) in [(PC, "v3"), (MASKED, "plain"), (PI5, "dotprod"), (PI4, "plain"), ("", "plain")] {
+        assert_eq!(launch(&all, cpuinfo), (format!("{build} ask two words"), Some(7)), "{cpuinfo}");
+    }
+    // On mixed cores what only some have is not there.
+    let mixed = format!("{PI5}processor\t: 1\n{PI4}");
+    assert_eq!(launch(&all, &mixed).0, "plain ask two words");
+    assert_eq!(launch(&["v3"], MASKED), (String::new(), Some(3)));
 }
 
-#[cfg(target_arch = "x86_64")]
 #[test]
-fn the_launcher_prefers_the_build_that_uses_most_of_the_cpu() {
-    let expected = if std::arch::is_x86_feature_detected!("avx2") { "v3" } else { "plain" };
-    assert_eq!(launch(&["plain", "v3"]).0, format!("{expected} ask two words"));
+fn the_admin_command_hands_every_word_to_the_service_as_it_is() {
+    let system = tempfile::tempdir().unwrap();
+    let stub = |name: &str, script: &str| executable(&system.path().join(name), script);
+    stub("id", "#!/bin/sh\necho 0\n");
+    // As systemd does with a command's words: two dollar signs are one, one begins a variable.
+    stub(
+        "systemd-run",
+        "#!/bin/sh\nfor word; do printf '%s\\n' \"$word\" | sed 's/\\$\\$/<>/g; s/\\$[A-Za-z0-9]*//g; s/<>/$/g'; done\n",
+    );
+    let path = format!("{}:{}", system.path().display(), std::env::var("PATH").unwrap());
+    let words = ["ask", "what does $5 buy, or $HOME?", "a  b", "", "$$", "--set", "x='$y'\\"];
+    let out = output(
+        Command::new("sh").arg(root().join("scripts/package/r2d-edge-admin")).args(words).env("PATH", path),
+    );
+    let told = text(&out.stdout);
+    let handed: Vec<&str> = told.lines().skip_while(|l| *l != "/usr/lib/r2d-edge/release").skip(1).collect();
+    assert_eq!(handed, words, "{told}");
+    assert!(told.contains("DynamicUser=yes"));
+}
+
+/// Which kernel name of devices lets the service at a serial line of a board profile.
+#[test]
+fn the_unit_allows_every_serial_line_that_a_board_profile_names() {
+    let unit = fs::read_to_string(root().join("scripts/package/r2d-edge.service")).unwrap();
+    for board in fs::read_dir(root().join("boards")).unwrap() {
+        let path = board.unwrap().path();
+        let profile: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
+        // The service is systemd's: no Mac has it.
+        if profile["match"].get("os").is_some_and(|os| os.as_str() == Some("macos")) {
+            continue;
+        }
+        for line in profile["ports"]["serial"].as_array().unwrap() {
+            let line = line.as_str().unwrap();
+            let name = line.trim_start_matches("/dev/").trim_end_matches(|c: char| c.is_ascii_digit());
+            // A link of the Raspberry Pi to one of these two.
+            let kinds: &[&str] = if name == "serial" { &["ttyAMA", "ttyS"] } else { &[name] };
+            for kind in kinds {
+                assert!(
+                    unit.contains(&format!("DeviceAllow=char-{kind} rw\n")),
+                    "{}: {line}",
+                    path.display()
+                );
+            }
+        }
+    }
 }
 
 #[test]
