@@ -83,6 +83,12 @@ fn a_bundle_brings_a_board_to_a_release_that_tested_itself_and_back() {
     let status = status();
     assert_eq!((&status["in_force"]["version"], &status["highest"]), (&2.into(), &4.into()));
 
+    done(&["leave"]);
+    let left: Value = serde_json::from_str(&done(&["status", "--json"])).unwrap();
+    assert_eq!((&left["in_force"], &left["highest"]), (&Value::Null, &4.into()));
+    assert_eq!(bundle(&["leave"]).0, 2);
+    assert_eq!(install("4").0, 1, "a version that was in force before");
+
     let mut bytes = fs::read(at("4")).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

@@ -36,7 +36,7 @@ struct Wired {
 
 impl Wired {
     fn start(name: &str, station: &str) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let line = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
@@ -171,6 +171,7 @@ fn a_panel_permits_only_by_its_own_stations_verdicts_and_latches_when_the_servic
     assert_eq!(asked.payload["decision"], "allow");
     send(ask_for("press-4", "slow", "slow"));
     panel.wait_for("judging", |o| o.light == Light::Yellow);
+    panel.press(Button::Ask(9));
     panel.press(Button::Stop);
     assert_eq!(listener.about("verdict", "slow").payload["reason"], "cancelled");
     panel.press(Button::Reset);
@@ -210,6 +211,7 @@ fn a_panel_permits_only_by_its_own_stations_verdicts_and_latches_when_the_servic
     };
     let stop = at("stop", at("reset", at("connected", 0)));
     assert_eq!(events[stop]["requests"], serde_json::json!(["slow"]));
+    assert!(events.iter().any(|e| e["event"] == "not_asked" && e["button"] == 9 && e["why"] == "no_prompt"));
     assert_eq!(events[at("connected", at("reset", stop))]["panel"], "panel-1");
     let opened = events.iter().find(|e| e["event"] == "report" && e["open"] == true).unwrap();
     assert_eq!((&opened["light"], &opened["request"]), (&"green".into(), &"a2".into()));
@@ -253,6 +255,15 @@ fn a_flooded_line_holds_up_nothing_and_opens_nothing() {
     bad.wait_for("release", |o| o.light != Light::Latched);
     send(ask_for("press-5", "g2", "how do I clear a jam?"));
     bad.wait_for("permission", |o| o.permit == Permit::Open);
+
+    // Pulled out, it leaves no open relay as the last word of the log.
+    drop(bad);
+    edge.process.wait_for("the end of the line", |l| l.contains("broke off").then_some(()));
+    send(ask_for("press-4", "g3", "how do I clear a jam?"));
+    listener.about("verdict", "g3");
+    let records = edge.records();
+    let last = records.iter().map(|r| &r["record"]).rfind(|r| r["station"] == "press-5").unwrap();
+    assert_eq!((&last["event"], &last["why"]), (&"disconnected".into(), &"line".into()), "{last}");
 }
 
 #[test]

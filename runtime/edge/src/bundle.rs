@@ -37,7 +37,7 @@ mod trial;
 
 pub(crate) use create::{Contents, create};
 pub(crate) use error::BundleError;
-pub(crate) use install::{Install, arch, catch_up, install, rollback};
+pub(crate) use install::{Install, arch, catch_up, install, leave, rollback};
 pub(crate) use manifest::{Manifest, Payload, Version};
 pub(crate) use open::verify;
 pub(crate) use sign::{PublicKey, SecretKey, keygen};

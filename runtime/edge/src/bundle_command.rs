@@ -83,6 +83,8 @@ pub(crate) enum Command {
     },
     /// Put that release in force which was before
     Rollback,
+    /// Put no release in force: the service runs the installed package's program again
+    Leave,
 }
 
 /// Does what was asked.
@@ -121,6 +123,10 @@ pub(crate) fn run(
             in_force(home, &release)?;
         }
         Command::Status { json } => status(home, *json)?,
+        Command::Leave => {
+            bundle::leave(home)?;
+            output::note("no release is in force; restart the service, it runs the old release until then");
+        }
         Command::Rollback => in_force(home, &bundle::rollback(home, &mut Bar::default())?)?,
     }
     Ok(Exit::Done)

@@ -42,7 +42,7 @@ fn gather(loading: &Loading<'_>) -> anyhow::Result<Vec<Check>> {
     let mut checks = vec![
         doctor::check_board(&facts, profile.as_ref()),
         doctor::check_models(&fits),
-        doctor::check_cpu(&doctor::features(&r2d_engine::llama::cpu_features())),
+        doctor::check_cpu(&doctor::features(root, &r2d_engine::llama::cpu_features())),
         doctor::check_cores(doctor::count_cores(root), usable, n_threads(config) as usize),
         doctor::check_home(loading.home),
         doctor::check_free_space(doctor::free_bytes(loading.home)),

@@ -6,6 +6,7 @@
 use r2d_core::id::Id;
 use r2d_core::record::{RECORD_SCHEMA, Record};
 use r2d_firmware_host::cause::Cause;
+use r2d_firmware_host::light::Light;
 use r2d_firmware_host::message::{Permit, Report};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,16 +48,23 @@ pub enum PanelEvent {
     },
     /// It ended, which latches the panel.
     Disconnected {
-        /// Why, in words.
-        why: String,
+        /// Why.
+        why: Ended,
     },
     /// Stop was pressed.
     Stop {
-        /// The requests that were ended by it.
+        /// The requests that were told to end.
         requests: Vec<Id>,
     },
     /// Reset was pressed.
     Reset,
+    /// A button was pressed whose question was not asked.
+    NotAsked {
+        /// The button.
+        button: u8,
+        /// Why not.
+        why: NotAsked,
+    },
     /// Approve was pressed.
     Approve {
         /// The request that the panel showed.
@@ -67,14 +75,69 @@ pub enum PanelEvent {
         /// Whether its relay permits.
         open: bool,
         /// Its light.
-        light: String,
+        light: Lamp,
         /// Why it is latched, when it is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        latched_by: Option<String>,
+        latched_by: Option<Latch>,
         /// The request that this is about.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request: Option<Id>,
     },
+}
+
+/// A list of names that stand in the log, and the library's value that each stands for: what that is called there may
+/// change, a name in the log may not.
+macro_rules! names {
+    ($(#[$doc:meta])* $name:ident of $library:ident, else $other:ident: $($variant:ident),+ $(,)?) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "snake_case")]
+        #[expect(missing_docs, reason = "named as in r2d-firmware-host, which says what each is")]
+        pub enum $name {
+            $($variant,)+
+            /// One that this version has no name for, or that has none there.
+            $other,
+        }
+
+        impl From<$library> for $name {
+            fn from(value: $library) -> Self {
+                match value {
+                    $($library::$variant => Self::$variant,)+
+                    #[allow(unreachable_patterns, reason = "for lists that may grow")]
+                    _ => Self::$other,
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.serialize(f)
+            }
+        }
+    };
+}
+
+names! {
+    /// Why a gate is latched.
+    Latch of Cause, else Unknown: PowerUp, Silence, Restart, Unacknowledged, Stop, Clock, SelfCheck
+}
+names! {
+    /// Why a session ended; `line` when the line itself broke or the panel could not be told in time.
+    Ended of Cause, else Line: PowerUp, Silence, Restart, Unacknowledged, Stop, Clock, SelfCheck
+}
+names! {
+    /// What a stack light shows.
+    Lamp of Light, else Unknown: Latched, Yellow, Red, Blue, Green
+}
+
+/// Why a button's question was not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NotAsked {
+    /// The button has no prompt.
+    NoPrompt,
+    /// The disk or the broker is behind.
+    Congested,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -86,8 +149,8 @@ impl From<Report> for PanelEvent {
     fn from(report: Report) -> Self {
         Self::Report {
             open: report.permit == Permit::Open,
-            light: format!("{:?}", report.light).to_ascii_lowercase(),
-            latched_by: report.cause.cause().map(|cause: Cause| format!("{cause:?}").to_ascii_lowercase()),
+            light: report.light.into(),
+            latched_by: report.cause.cause().map(Latch::from),
             request: report.request,
         }
     }
@@ -98,8 +161,14 @@ impl fmt::Display for PanelEvent {
         match self {
             Self::Connected { panel } => write!(f, "panel {panel} is connected"),
             Self::Disconnected { why } => write!(f, "the panel's session ended: {why}"),
-            Self::Stop { requests } => write!(f, "stop was pressed, {} requests ended", requests.len()),
+            Self::Stop { requests } => write!(f, "stop was pressed, {} requests end", requests.len()),
             Self::Reset => f.write_str("reset was pressed"),
+            Self::NotAsked { button, why: NotAsked::NoPrompt } => {
+                write!(f, "button {button} was pressed and has no prompt")
+            }
+            Self::NotAsked { button, why: NotAsked::Congested } => {
+                write!(f, "button {button} was pressed and not taken: the disk or the broker is behind")
+            }
             Self::Approve { request } => write!(f, "approve was pressed for {request}"),
             Self::Report { open, light, latched_by, request } => {
                 write!(f, "{} and {light}", if *open { "open" } else { "closed" })?;
@@ -154,7 +223,10 @@ mod tests {
             PanelEvent::Connected { panel: Id::parse("p-1").unwrap() },
             PanelEvent::Stop { requests: vec![Id::parse("a").unwrap()] },
             PanelEvent::Reset,
-            PanelEvent::Report { open: true, light: "green".into(), latched_by: None, request: None },
+            PanelEvent::NotAsked { button: 9, why: NotAsked::NoPrompt },
+            PanelEvent::Approve { request: Id::parse("a").unwrap() },
+            PanelEvent::Disconnected { why: Ended::Line },
+            PanelEvent::Report { open: true, light: Lamp::Green, latched_by: None, request: None },
         ];
         for event in events {
             let record = PanelRecord {
@@ -164,11 +236,36 @@ mod tests {
                 boot: Id::parse("b").unwrap(),
                 station: Id::parse("press-4").unwrap(),
                 event,
-                n_left_out: 0,
+                n_left_out: 3,
             };
             let text = serde_json::to_string(&record).unwrap();
             assert_eq!(parse(&text).unwrap(), Entry::Panel(Box::new(record)), "{text}");
         }
+    }
+
+    /// What is written stays readable: these words are in logs.
+    #[test]
+    fn names_in_the_log_never_change() {
+        let words = Cause::ALL.map(|cause| Latch::from(cause).to_string());
+        let known = ["power_up", "silence", "restart", "unacknowledged", "stop", "clock", "self_check"];
+        assert_eq!(words, known);
+        assert_eq!(Cause::ALL.map(|cause| Ended::from(cause).to_string()), known);
+        let lights = [Light::Latched, Light::Yellow, Light::Red, Light::Blue, Light::Green];
+        assert_eq!(
+            lights.map(|light| Lamp::from(light).to_string()),
+            ["latched", "yellow", "red", "blue", "green"]
+        );
+        let report = PanelEvent::Report {
+            open: false,
+            light: Lamp::Latched,
+            latched_by: Some(Latch::SelfCheck),
+            request: None,
+        };
+        assert_eq!(report.to_string(), "closed and latched by self_check");
+        assert_eq!(
+            serde_json::to_string(&report).unwrap(),
+            r#"{"event":"report","open":false,"light":"latched","latched_by":"self_check"}"#
+        );
     }
 
     #[test]

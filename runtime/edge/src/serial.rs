@@ -8,20 +8,23 @@
 mod line;
 
 use crate::config::Config;
+use crate::entry::Ended;
 use line::Line;
 use r2d_core::id::Id;
 use r2d_core::verdict::Reason;
 use r2d_firmware_host::message::{ReasonCode, Report, Ruling, Wish};
 use r2d_firmware_host::tick::{MAX_VALIDITY, Ticks};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Orders that may wait for one line.
 const ORDERS: usize = 32;
-/// How much may wait for the service.
-const HAPPENINGS: usize = 64;
+/// Presses that may wait for the service.
+const PRESSES: usize = 32;
+/// What panels tell of themselves that may wait: apart from presses, so that none of it stands in a person's way.
+const NEWS: usize = 64;
 
 /// What happened at a panel.
 #[derive(Clone, Debug)]
@@ -38,7 +41,7 @@ pub(crate) enum What {
     /// A session with this panel began.
     Connected(Id),
     /// It ended.
-    Disconnected(String),
+    Disconnected(Ended),
     /// A button was pressed.
     Pressed(Wish),
     /// The panel told what it shows and permits.
@@ -58,9 +61,12 @@ enum Order {
 #[derive(Debug)]
 pub(crate) struct Panels {
     lines: Vec<Handle>,
-    happenings: Receiver<Happening>,
+    presses: Receiver<Happening>,
+    news: Receiver<Happening>,
+    /// What found no room.
+    n_lost: Arc<AtomicU64>,
     /// Kept, so that there is always a panel at which something could happen.
-    _sender: Sender<Happening>,
+    _outlet: Outlet,
 }
 
 #[derive(Debug)]
@@ -69,6 +75,14 @@ struct Handle {
     orders: Sender<Order>,
     /// An order was lost: the session must end.
     lost: Arc<AtomicBool>,
+}
+
+/// Where a line hands on what happens.
+#[derive(Clone, Debug)]
+struct Outlet {
+    presses: Sender<Happening>,
+    news: Sender<Happening>,
+    n_lost: Arc<AtomicU64>,
 }
 
 /// Device and station of a line.
@@ -85,7 +99,9 @@ impl Panels {
     /// # Errors
     /// The device's name is no id.
     pub(crate) fn start(config: &Config) -> anyhow::Result<Self> {
-        let (sender, happenings) = channel(HAPPENINGS);
+        let ((pressed, presses), (told, news)) = (channel(PRESSES), channel(NEWS));
+        let n_lost = Arc::new(AtomicU64::new(0));
+        let outlet = Outlet { presses: pressed, news: told, n_lost: Arc::clone(&n_lost) };
         let me = Id::parse(&config.device.device)?;
         let mut lines = Vec::new();
         for text in &config.panel.lines {
@@ -100,18 +116,27 @@ impl Panels {
                 station: station.clone(),
                 orders: inbox,
                 lost: Arc::clone(&lost),
-                happenings: sender.clone(),
+                outlet: outlet.clone(),
                 judging: None,
             };
             tokio::spawn(line.run());
             lines.push(Handle { station, orders, lost });
         }
-        Ok(Self { lines, happenings, _sender: sender })
+        Ok(Self { lines, presses, news, n_lost, _outlet: outlet })
     }
 
-    /// What happens next.
+    /// What happens next; presses first.
     pub(crate) async fn next(&mut self) -> Option<Happening> {
-        self.happenings.recv().await
+        tokio::select! {
+            biased;
+            press = self.presses.recv() => press,
+            news = self.news.recv() => news,
+        }
+    }
+
+    /// How much found no room since this was last asked.
+    pub(crate) fn take_lost(&self) -> u64 {
+        self.n_lost.swap(0, Ordering::Relaxed)
     }
 
     /// Tells the panels of `station` that a request is being judged.

@@ -120,7 +120,7 @@ impl Progress {
             held: VecDeque::new(),
             unrecorded: VecDeque::new(),
             counts: Counts::default(),
-            events: panel::Events::new(Instant::now()),
+            events: panel::Events::default(),
             fed_beat: 0,
             seen_beat: (0, Instant::now()),
             n_health: 0,

@@ -211,7 +211,7 @@ fn sha256_of(path: &Path) -> anyhow::Result<Digest> {
 
 /// Refuses to run kernels that this CPU cannot run: the first of them would end the process without a word.
 fn check_cpu() -> anyhow::Result<()> {
-    let features = doctor::features(&r2d_engine::llama::cpu_features());
+    let features = doctor::features(Path::new("/"), &r2d_engine::llama::cpu_features());
     let check = doctor::check_cpu(&features);
     match check.level {
         Level::Fail => bail!("{}; hint: {}", check.detail, check.hint.unwrap_or_default()),

@@ -56,6 +56,9 @@ pub(crate) enum BundleError {
     /// There is no release to go back to.
     #[error("the other slot holds no whole release; hint: `r2d-edge bundle status` says what is here")]
     NothingBefore,
+    /// There is no release to take out of force.
+    #[error("no release of a bundle is in force; hint: the service runs its package's program already")]
+    NothingInForce,
     /// Another process is at it.
     #[error("another r2d-edge is changing the release; hint: wait until it has finished")]
     Busy,
@@ -81,7 +84,7 @@ impl BundleError {
             | Self::NoPackage { .. }
             | Self::Taken { .. }
             | Self::SelfTest { .. } => Exit::Refused,
-            Self::Key { .. } | Self::Input(_) | Self::NothingBefore => Exit::Usage,
+            Self::Key { .. } | Self::Input(_) | Self::NothingBefore | Self::NothingInForce => Exit::Usage,
             Self::Models(error) if error.is_usage() => Exit::Usage,
             Self::Adapters(error) if error.is_usage() => Exit::Usage,
             Self::Package { .. } | Self::Busy | Self::Io { .. } | Self::Models(_) | Self::Adapters(_) => {

@@ -240,6 +240,17 @@ fn remember(site: &Site) -> Result<(), BundleError> {
     site.write_state(&state)
 }
 
+/// Takes every release out of force: the package's own program is the service's again. What the release took into the
+/// store stays.
+pub(crate) fn leave(home: &Path) -> Result<(), BundleError> {
+    let site = Site::of(home)?;
+    let _lock = site.lock()?;
+    // The version that is left must never be forgotten.
+    remember(&site)?;
+    site.current()?.ok_or(BundleError::NothingInForce)?;
+    site.unlink()
+}
+
 /// Puts the adapter of the release in force, unless that was done; what somebody chose since then stays.
 fn settle(home: &Path, site: &Site, progress: &mut dyn Progress) -> Result<(), BundleError> {
     let Some(slot) = site.current()? else { return Ok(()) };

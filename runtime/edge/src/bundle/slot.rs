@@ -210,6 +210,14 @@ impl Site {
         Ok(())
     }
 
+    /// Puts no slot in force, in one step.
+    pub(super) fn unlink(&self) -> Result<(), BundleError> {
+        let link = self.link();
+        fs::remove_file(&link).map_err(BundleError::io("remove", &link))?;
+        sync_folder(&self.root);
+        Ok(())
+    }
+
     /// What was written down when the release in `slot` was left.
     pub(super) fn left(&self, slot: Slot) -> Result<Option<Left>, BundleError> {
         Ok(read_toml(&self.left_file(slot))?)

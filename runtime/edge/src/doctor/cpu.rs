@@ -4,6 +4,8 @@
 //! present only if every core has it.
 
 use super::Check;
+use std::collections::BTreeSet;
+use std::path::Path;
 
 /// One feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,42 +21,60 @@ pub struct Feature {
 const REBUILD: &str = "build on this machine (`cargo build --release` uses its CPU), or install the package, which picks \
                        a build that fits";
 
-/// The features of this program and of the CPU; `kernels` are the names that ggml lists.
+/// The features of this program and of the CPU; `kernels` are the names that ggml lists, `root` is `/` outside tests.
+///
+/// What the kernel lists comes first: the standard library answers for what it was compiled with itself without a look.
 #[must_use]
-pub fn features(kernels: &[String]) -> Vec<Feature> {
+pub fn features(root: &Path, kernels: &[String]) -> Vec<Feature> {
+    let cpuinfo = std::fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
+    let listed = listed(&cpuinfo);
     let uses = |kernel: &str| kernels.iter().any(|k| k.eq_ignore_ascii_case(kernel));
-    // A feature's name for the compiler, and its name in ggml's list where it has one.
+    // A feature's name for the compiler, in /proc/cpuinfo, and in ggml's list where it has one.
     macro_rules! features {
-        ($detected:ident: $($name:tt $kernel:literal),+ $(,)?) => {
+        ($detected:ident: $($name:tt $in_list:literal $kernel:literal),+ $(,)?) => {
             vec![$(Feature {
                 name: $name,
                 used: cfg!(target_feature = $name) || uses($kernel),
-                present: std::arch::$detected!($name),
+                present: listed
+                    .as_ref()
+                    .map_or_else(|| std::arch::$detected!($name), |listed| listed.contains($in_list)),
             }),+]
         };
     }
     #[cfg(target_arch = "x86_64")]
     return features![is_x86_feature_detected:
-        "sse4.2" "",
-        "avx" "avx",
-        "avx2" "avx2",
-        "bmi2" "bmi2",
-        "f16c" "f16c",
-        "fma" "fma",
-        "avxvnni" "avx_vnni",
-        "avx512f" "avx512",
-        "avx512vnni" "avx512_vnni",
+        "sse4.2" "sse4_2" "",
+        "avx" "avx" "avx",
+        "avx2" "avx2" "avx2",
+        "bmi2" "bmi2" "bmi2",
+        "f16c" "f16c" "f16c",
+        "fma" "fma" "fma",
+        "avxvnni" "avx_vnni" "avx_vnni",
+        "avx512f" "avx512f" "avx512",
+        "avx512vnni" "avx512_vnni" "avx512_vnni",
     ];
-    // What the kernel tells here is what every core has, on chips with big and little ones too.
     #[cfg(target_arch = "aarch64")]
     return features![is_aarch64_feature_detected:
-        "neon" "neon",
-        "dotprod" "dotprod",
-        "fp16" "fp16_va",
-        "i8mm" "matmul_int8",
+        "neon" "asimd" "neon",
+        "dotprod" "asimddp" "dotprod",
+        "fp16" "asimdhp" "fp16_va",
+        "i8mm" "i8mm" "matmul_int8",
     ];
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     Vec::new()
+}
+
+/// What this architecture's list in /proc/cpuinfo is called: an emulator shows that of the machine below it.
+const LIST: &str = if cfg!(target_arch = "aarch64") { "Features" } else { "flags" };
+
+/// The features that every core lists; none where there is no list.
+fn listed(cpuinfo: &str) -> Option<BTreeSet<&str>> {
+    let of_cores = cpuinfo.lines().filter_map(|line| {
+        let (name, words) = line.split_once(':')?;
+        (name.trim() == LIST).then(|| words.split_whitespace().collect::<BTreeSet<_>>())
+    });
+    // Boards mix cores, and a thread may run on any: only what all have counts.
+    of_cores.reduce(|a, b| &a & &b)
 }
 
 /// Whether this program fits this CPU: nothing it needs is missing, and nothing that makes it fast lies idle.
@@ -85,7 +105,7 @@ pub fn check_cpu(features: &[Feature]) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
+    use super::super::{Level, tests::fake_root};
     use super::*;
 
     fn feature(name: &'static str, used: bool, present: bool) -> Feature {
@@ -105,22 +125,44 @@ mod tests {
         assert_eq!(check_cpu(&[]).level, Level::Warn);
     }
 
-    /// Packages leave Rust's own code plain: what the kernels use counts, and what they need must be there.
+    fn on(cpuinfo: &str, kernels: &[&str]) -> Vec<Feature> {
+        let root = fake_root(&[("proc/cpuinfo", cpuinfo)]);
+        features(root.path(), &kernels.iter().map(|&k| k.to_owned()).collect::<Vec<_>>())
+    }
+
+    /// A plain program with kernels for more: what they need must be there, whatever the CPU is that runs this test.
     #[test]
-    fn what_the_kernels_use_is_used() {
-        let (kernel, name) = if cfg!(target_arch = "aarch64") {
-            ("MATMUL_INT8", "i8mm")
-        } else {
-            ("AVX512_VNNI", "avx512vnni")
+    fn what_the_kernels_use_must_be_on_every_core() {
+        let (kernel, name, all) = match cfg!(target_arch = "aarch64") {
+            true => ("MATMUL_INT8", "i8mm", "fp asimd asimddp asimdhp i8mm"),
+            false => {
+                ("AVX512_VNNI", "avx512vnni", "sse4_2 avx avx2 bmi2 f16c fma avx_vnni avx512f avx512_vnni")
+            }
         };
-        let found = features(&[kernel.to_owned()]);
-        assert!(found.iter().any(|f| f.name == name && f.used), "{found:?}");
+        let of = |words: &str| format!("processor\t: 0\n{LIST}\t: {words}\n");
+        let last = |found: &[Feature]| found.iter().find(|f| f.name == name).copied().unwrap();
+        let found = on(&of(all), &[kernel]);
+        assert_eq!(last(&found), feature(name, true, true));
+        assert_ne!(check_cpu(&found).level, Level::Fail);
+        let found = on(&of("nothing"), &[kernel]);
+        assert_eq!(last(&found), feature(name, true, false));
+        assert_eq!(check_cpu(&found).level, Level::Fail);
+        assert!(check_cpu(&found).detail.contains(name));
+        let mixed = of(all) + &of("nothing");
+        assert_eq!(last(&on(&mixed, &[kernel])), feature(name, true, false));
+    }
+
+    #[test]
+    fn without_a_list_the_standard_library_answers() {
+        let other = if LIST == "flags" { "Features" } else { "flags" };
+        let found = on(&format!("{other}\t: nothing\n"), &[]);
+        assert!(found.iter().any(|f| f.present), "{found:?}");
     }
 
     #[test]
     fn the_cpu_that_runs_this_has_all_that_the_build_uses() {
-        let found = features(&[]);
+        let found = features(Path::new("/"), &[]);
         assert!(!found.is_empty());
-        assert_ne!(check_cpu(&found).level, Level::Fail);
+        assert_ne!(check_cpu(&found).level, Level::Fail, "{found:?}");
     }
 }

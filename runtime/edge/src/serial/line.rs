@@ -3,7 +3,8 @@
 //! Time here is milliseconds since the line was opened. Invariants: every wait has a bound; a session begins with a new
 //! random number, so that nothing of an older one is taken for new.
 
-use super::{Happening, Order, What};
+use super::{Happening, Order, Outlet, What};
+use crate::entry::Ended;
 use crate::output;
 use r2d_core::id::Id;
 use r2d_firmware_host::codec::MAX_WIRE;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::mpsc::Receiver;
 use tokio_serial::{SerialPortBuilderExt, SerialStream};
 
 /// From one try to open a line to the next.
@@ -38,7 +39,7 @@ pub(super) struct Line {
     pub(super) station: Id,
     pub(super) orders: Receiver<Order>,
     pub(super) lost: Arc<AtomicBool>,
-    pub(super) happenings: Sender<Happening>,
+    pub(super) outlet: Outlet,
     /// The station's request that is being judged.
     pub(super) judging: Option<Id>,
 }
@@ -97,6 +98,24 @@ impl Line {
         let began = Instant::now();
         let now = || Tick(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
         let mut host = Host::new(self.me.clone(), nonce());
+        let end = self.converse(&mut stream, &mut host, &now).await;
+        self.part(&host, now());
+        end
+    }
+
+    /// A session that stands ends without a word from the other end.
+    fn part(&self, host: &Host, now: Tick) {
+        if host.is_up(now) {
+            self.tell(What::Disconnected(Ended::Line));
+        }
+    }
+
+    async fn converse(
+        &mut self,
+        stream: &mut SerialStream,
+        host: &mut Host,
+        now: &(dyn Fn() -> Tick + Sync),
+    ) -> End {
         let mut pulse = tokio::time::interval(PULSE);
         pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut input = [0; CHUNK];
@@ -104,24 +123,25 @@ impl Line {
         loop {
             if self.lost.swap(false, Ordering::AcqRel) {
                 output::warn(format!("{} was not told in time; its session begins anew", self.station));
-                host = Host::new(self.me.clone(), nonce());
+                self.part(host, now());
+                *host = Host::new(self.me.clone(), nonce());
             }
             tokio::select! {
                 read = stream.read(&mut input) => match read {
                     Ok(0) => return End::Line(io::ErrorKind::UnexpectedEof.into()),
                     Ok(n) => for byte in &input[..n] {
                         if let Some(event) = host.receive(now(), *byte) {
-                            self.learn(&mut host, event);
+                            self.learn(host, event);
                         }
                     },
                     Err(error) => return End::Line(error),
                 },
                 order = self.orders.recv() => match order {
-                    Some(order) => self.pass_on(&mut host, &order),
+                    Some(order) => self.pass_on(host, &order),
                     None => return End::Service,
                 },
                 _ = pulse.tick() => if let Some(event) = host.tick(now()) {
-                    self.learn(&mut host, event);
+                    self.learn(host, event);
                 },
             }
             while let Some(bytes) = host.transmit(now(), &mut wire) {
@@ -168,9 +188,13 @@ impl Line {
         self.sent(sent);
     }
 
-    /// A press that finds no room is like one that was not made: the panel stays closed.
+    /// Hands on what happened. A press that finds no room is like one that was not made, and is counted: the panel has
+    /// closed by itself where it had to.
     fn tell(&self, what: What) {
-        if self.happenings.try_send(Happening { station: self.station.clone(), what }).is_err() {
+        let Outlet { presses, news, n_lost } = &self.outlet;
+        let outlet = if matches!(what, What::Pressed(_)) { presses } else { news };
+        if outlet.try_send(Happening { station: self.station.clone(), what }).is_err() {
+            n_lost.fetch_add(1, Ordering::Relaxed);
             output::warn(format!("something at the panel of {} was not taken: too much waits", self.station));
         }
     }
@@ -195,7 +219,7 @@ impl Line {
             }
             HostEvent::Down(why) => {
                 output::warn(format!("the session with the panel at {station} ended: {why:?}"));
-                self.tell(What::Disconnected(format!("{why:?}").to_ascii_lowercase()));
+                self.tell(What::Disconnected(why.cause.into()));
             }
             HostEvent::Press(press) => {
                 if press.wish == Wish::Reset {

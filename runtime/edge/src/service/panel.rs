@@ -5,7 +5,7 @@
 
 use super::{Pending, Service};
 use crate::audit::AuditError;
-use crate::entry::{PANEL_SCHEMA, PanelEvent, PanelRecord};
+use crate::entry::{NotAsked, PANEL_SCHEMA, PanelEvent, PanelRecord};
 use crate::serial::{Happening, What};
 use crate::{output, wire};
 use anyhow::Context;
@@ -16,38 +16,38 @@ use r2d_core::request::{Request, Task};
 use r2d_core::untrusted::Untrusted;
 use r2d_core::verdict::Reason;
 use r2d_firmware_host::message::{Ruling, Wish};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Most events at panels that are recorded in a [`WINDOW`]; a person at a panel makes a handful.
-const MAX_EVENTS: u32 = 120;
+/// Most presses, and most reports, of one station that are recorded in a [`WINDOW`]; a person makes a handful.
+const MAX_EVENTS: u32 = 60;
 /// The time over which they are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// How much of what happens at panels is recorded.
-#[derive(Debug)]
+/// How much of what happens at panels is recorded: each station by itself, and what people do apart from what panels tell,
+/// so that a panel that does not come to rest hides nothing but its own chatter.
+#[derive(Debug, Default)]
 pub(super) struct Events {
-    since: Instant,
-    n: u32,
+    /// By station, and whether somebody pressed: since when, and how many. Stations are those of the configuration.
+    windows: BTreeMap<(Id, bool), (Instant, u32)>,
     /// What was left out since the last that was recorded.
     n_left_out: u64,
 }
 
 impl Events {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { since: now, n: 0, n_left_out: 0 }
-    }
-
     /// Whether there is room for one more.
-    fn take(&mut self, now: Instant) -> bool {
-        if now.saturating_duration_since(self.since) >= WINDOW {
-            (self.since, self.n) = (now, 0);
+    fn take(&mut self, station: &Id, pressed: bool, now: Instant) -> bool {
+        let (since, n) = self.windows.entry((station.clone(), pressed)).or_insert((now, 0));
+        if now.saturating_duration_since(*since) >= WINDOW {
+            (*since, *n) = (now, 0);
         }
-        if self.n >= MAX_EVENTS {
-            self.n_left_out += 1;
-            return false;
+        *n = n.saturating_add(1);
+        if *n == MAX_EVENTS + 1 {
+            output::warn(format!("too much happens at {station}: for a minute it is counted only"));
         }
-        self.n += 1;
-        true
+        let room = *n <= MAX_EVENTS;
+        self.n_left_out += u64::from(!room);
+        room
     }
 }
 
@@ -66,9 +66,13 @@ impl Service<'_> {
     /// Something happened at a panel: it is acted on at once, and stands in the audit log.
     pub(super) fn on_panel(&mut self, happening: Happening) -> anyhow::Result<()> {
         let Happening { station, what } = happening;
+        let pressed = matches!(what, What::Pressed(_));
         let event = match what {
-            // The question is a request with a record of its own.
-            What::Pressed(Wish::Ask(number)) => return self.ask_canned(station, number),
+            What::Pressed(Wish::Ask(button)) => match self.ask_canned(&station, button)? {
+                // The question is a request with a record of its own.
+                Ok(()) => return Ok(()),
+                Err(why) => PanelEvent::NotAsked { button, why },
+            },
             What::Pressed(Wish::Stop) => PanelEvent::Stop { requests: self.stop_requests_of(&station) },
             What::Pressed(Wish::Reset) => {
                 output::note(format!("reset was pressed at {station}"));
@@ -82,23 +86,27 @@ impl Service<'_> {
             What::Disconnected(why) => PanelEvent::Disconnected { why },
             What::Reported(report) => report.into(),
         };
-        self.record_event(station, event)
+        self.record_event(station, pressed, event)
     }
 
     fn stop_requests_of(&mut self, station: &Id) -> Vec<Id> {
         let running = self.state.running.iter().filter(|(_, p)| p.request.station.as_ref() == Some(station));
-        let (keys, requests): (Vec<u64>, Vec<Id>) =
-            running.map(|(key, p)| (*key, p.request.id.clone())).unzip();
-        output::note(format!("stop was pressed at {station}: {} requests end", keys.len()));
-        for key in keys {
-            self.worker.stop(key, Reason::Cancelled);
+        let (told, missed): (Vec<_>, Vec<_>) = running
+            .map(|(key, p)| (p.request.id.clone(), self.worker.stop(*key, Reason::Cancelled)))
+            .partition(|(_, told)| *told);
+        output::note(format!("stop was pressed at {station}: {} requests end", told.len()));
+        for (id, _) in missed {
+            output::warn(format!(
+                "{id} could not be told to end: the model has too many orders; its panel stays closed"
+            ));
         }
-        requests
+        told.into_iter().map(|(id, _)| id).collect()
     }
 
     /// Puts what happened into the audit log, unless a panel that does not come to rest fills it.
-    fn record_event(&mut self, station: Id, event: PanelEvent) -> anyhow::Result<()> {
-        if !self.state.events.take(Instant::now()) {
+    fn record_event(&mut self, station: Id, pressed: bool, event: PanelEvent) -> anyhow::Result<()> {
+        self.state.events.n_left_out += self.panels.take_lost();
+        if !self.state.events.take(&station, pressed, Instant::now()) {
             return Ok(());
         }
         let record = PanelRecord {
@@ -125,20 +133,20 @@ impl Service<'_> {
         }
     }
 
-    fn ask_canned(&mut self, station: Id, number: u8) -> anyhow::Result<()> {
+    fn ask_canned(&mut self, station: &Id, button: u8) -> anyhow::Result<Result<(), NotAsked>> {
         let prompts = &self.config.panel.prompts;
-        let Some(prompt) = usize::from(number).checked_sub(1).and_then(|n| prompts.get(n)) else {
+        let Some(prompt) = usize::from(button).checked_sub(1).and_then(|n| prompts.get(n)) else {
             output::warn(format!(
-                "button {number} at {station} has no prompt; hint: panel.prompts has {}",
+                "button {button} at {station} has no prompt; hint: panel.prompts has {}",
                 prompts.len()
             ));
-            return Ok(());
+            return Ok(Err(NotAsked::NoPrompt));
         };
         if self.is_congested()? {
             output::warn(format!(
-                "button {number} at {station} was not taken: the disk or the broker is behind"
+                "button {button} at {station} was not taken: the disk or the broker is behind"
             ));
-            return Ok(());
+            return Ok(Err(NotAsked::Congested));
         }
         let request = Request {
             id: Id::parse(&format!("panel-{}-{}", self.who.boot, self.state.next_key + 1))?,
@@ -146,10 +154,10 @@ impl Service<'_> {
             prompt: Untrusted::new(prompt.clone()),
             lang: None,
             deadline_ms: None,
-            station: Some(station),
+            station: Some(station.clone()),
         };
         let refusal = self.config.refusal_sentence(&self.config.device.lang).to_owned();
-        self.submit(Pending { request, origin: "panel", reply_to: None, acks: Vec::new() }, refusal)
+        self.submit(Pending { request, origin: "panel", reply_to: None, acks: Vec::new() }, refusal).map(Ok)
     }
 }
 
@@ -158,12 +166,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panel_that_does_not_come_to_rest_is_left_out_and_counted() {
-        let began = Instant::now();
-        let mut events = Events::new(began);
-        assert!((0..MAX_EVENTS).all(|_| events.take(began)));
-        assert!(!events.take(began) && !events.take(began + WINDOW / 2));
+    fn a_panel_that_does_not_come_to_rest_hides_nothing_but_its_own_chatter() {
+        let (began, mut events) = (Instant::now(), Events::default());
+        let [loud, other] = ["press-4", "press-5"].map(|name| Id::parse(name).unwrap());
+        assert!((0..MAX_EVENTS).all(|_| events.take(&loud, false, began)));
+        assert!(!events.take(&loud, false, began) && !events.take(&loud, false, began + WINDOW / 2));
         assert_eq!(events.n_left_out, 2);
-        assert!(events.take(began + WINDOW));
+        assert!(events.take(&loud, true, began) && events.take(&other, false, began));
+        assert!(events.take(&loud, false, began + WINDOW));
     }
 }
