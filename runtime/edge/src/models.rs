@@ -43,8 +43,8 @@ use pins::Pins;
 use pip::PipConfig;
 use pull::{Pull, check_magic};
 use registry::Registry;
+pub(crate) use store::{Lock, Scratch, create_folder, need_space, read_toml, sync_folder, write_toml};
 use store::{Record, Store, Trust};
-pub(crate) use store::{Scratch, create_folder, need_space, read_toml, sync_folder, write_toml};
 
 /// The models of one home folder.
 #[derive(Debug)]

@@ -5,9 +5,9 @@
 
 use super::error::BundleError;
 use super::manifest::{Manifest, PAGE, SIGNATURE, Version};
-use crate::models::{create_folder, read_toml, sync_folder, write_toml};
+use crate::models::{Lock, create_folder, read_toml, sync_folder, write_toml};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -90,12 +90,6 @@ pub(crate) struct Site {
     root: PathBuf,
 }
 
-/// Held while one process changes the release; ends when dropped.
-#[derive(Debug)]
-pub(super) struct Lock {
-    _file: File,
-}
-
 impl Site {
     /// The folder below `home`; nothing is created yet.
     pub(crate) fn of(home: &Path) -> Result<Self, BundleError> {
@@ -109,11 +103,7 @@ impl Site {
         let path = self.root.join("lock");
         let file =
             File::options().create(true).append(true).open(&path).map_err(BundleError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Lock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(BundleError::Busy),
-            Err(TryLockError::Error(error)) => Err(BundleError::io("lock", &path)(error)),
-        }
+        Lock::take(file).map_err(BundleError::io("lock", &path))?.ok_or(BundleError::Busy)
     }
 
     /// The link that decides.

@@ -67,8 +67,24 @@ pub(crate) struct Store {
 
 /// Held while one process works on one model; ends when dropped.
 #[derive(Debug)]
-pub(crate) struct Lock {
-    _file: File,
+pub(crate) struct Lock(File);
+
+impl Lock {
+    /// Takes the lock on `file` without waiting; none when another has it.
+    pub(crate) fn take(file: File) -> io::Result<Option<Self>> {
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would not do while a child process that another thread just started still shares the open file.
+        let _ = self.0.unlock();
+    }
 }
 
 impl Store {
@@ -155,18 +171,15 @@ impl Store {
     /// Takes the lock of `name`; does not wait.
     pub(crate) fn lock(&self, name: &str) -> Result<Lock, ModelsError> {
         let (file, path) = self.lock_file(name)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Lock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(ModelsError::Busy { name: name.to_owned() }),
-            Err(TryLockError::Error(source)) => Err(ModelsError::Io { action: "lock", path, source }),
-        }
+        let lock = Lock::take(file).map_err(ModelsError::io("lock", &path))?;
+        lock.ok_or_else(|| ModelsError::Busy { name: name.to_owned() })
     }
 
     /// Takes the lock of `name` and waits for it; only for work that takes no time.
     pub(crate) fn wait_lock(&self, name: &str) -> Result<Lock, ModelsError> {
         let (file, path) = self.lock_file(name)?;
         file.lock().map_err(ModelsError::io("lock", &path))?;
-        Ok(Lock { _file: file })
+        Ok(Lock(file))
     }
 
     fn lock_file(&self, name: &str) -> Result<(File, PathBuf), ModelsError> {
