@@ -43,9 +43,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let n_steps = argument(6).map(str::parse).transpose()?;
     let mut trainer = Trainer::new(Base::open(Path::new(model))?, recipe, examples, settings)?;
-    let estimate = trainer.estimate().clone();
     let print = |text: String| writeln!(std::io::stdout(), "{text}");
-    print(format!("estimate: {estimate}, {} layers keep their inner results", estimate.n_kept_layers))?;
+    print(format!("estimate: {}", trainer.estimate()))?;
     trainer.run(&Limits { n_steps, ..Limits::default() }, &mut Print)?;
     let provenance = Provenance {
         base_sha256: trainer.base().sha256().into(),

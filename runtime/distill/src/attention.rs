@@ -1,8 +1,8 @@
 //! Causal attention with grouped heads, forward and backward, sequence by sequence.
 //!
 //! o = softmax(s q kᵀ) v per head; Vaswani et al., arXiv 1706.03762, with grouped heads of arXiv 2305.13245. Nothing of
-//! the size tokens² is kept: scores are made for [`N_QUERIES`] queries at a time and made again in backward. A sequence
-//! and one of its key heads are a piece of work: its queries (all heads that share the key head), keys and values lie
+//! the size tokens² is kept: scores are made for [`N_QUERIES`] queries at a time and made again in backward. A family of
+//! sequences and one key head are a piece of work: its queries (all heads that share the key head), keys and values lie
 //! together, after norm and RoPE, so that pieces run side by side. Invariant: pieces write only their own memory.
 
 mod piece;
@@ -50,9 +50,9 @@ impl Room {
         2 * hyper.n_qkv() + hyper.n_q()
     }
 
-    /// Numbers that one thread takes beside that, for sequences up to `n`.
-    pub(crate) fn n_per_thread(hyper: &Hyper, n: usize) -> usize {
-        2 * N_QUERIES.min(n) * n + n * hyper.head_dim * (hyper.n_head / hyper.n_head_kv)
+    /// Numbers that one thread takes beside that, for sequences up to `n_longest` in batches up to `n_rows`.
+    pub(crate) fn n_per_thread(hyper: &Hyper, n_rows: usize, n_longest: usize) -> usize {
+        2 * N_QUERIES.min(n_longest) * n_longest + n_rows * hyper.head_dim * (hyper.n_head / hyper.n_head_kv)
     }
 }
 
@@ -110,7 +110,8 @@ impl Attention<'_> {
         let (n_kv, dim) = (self.hyper.n_head_kv, self.hyper.head_dim);
         let n_group = self.hyper.n_head / n_kv;
         let width = n_kv * n_parts * dim;
-        for rows in &self.pack.sequences {
+        for family in &self.pack.families {
+            let rows = family.rows();
             let (first, n) = (rows.start, rows.len());
             out[first * width..(first + n) * width].par_chunks_mut(width).enumerate().for_each(|(t, row)| {
                 for head in 0..n_kv {
@@ -124,9 +125,9 @@ impl Attention<'_> {
         }
     }
 
-    /// The first key that query `i` sees.
-    fn first_key(&self, i: usize) -> usize {
-        if self.layer.is_local { (i + 1).saturating_sub(self.hyper.window) } else { 0 }
+    /// The position of the first key that the query at `position` sees.
+    fn first_key(&self, position: usize) -> usize {
+        if self.layer.is_local { (position + 1).saturating_sub(self.hyper.window) } else { 0 }
     }
 }
 

@@ -19,5 +19,5 @@ pub fn logits(base: &Base, lora: Option<&Lora>, tokens: &[u32]) -> Result<Vec<f3
     pack.push(tokens);
     let rows: Vec<usize> = (0..tokens.len()).collect();
     let batch = Batch { lora, dropout: None, pack: &pack, rows: &[] };
-    Pass::new(base, tokens.len(), 0).logits(base, &batch, &rows)
+    Pass::new(base, tokens.len()).logits(base, &batch, &rows)
 }

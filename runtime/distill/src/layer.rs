@@ -15,32 +15,36 @@ use crate::{gate, norm};
 use rayon::prelude::*;
 
 /// What the matrices of a layer gave.
-#[derive(Debug, Default)]
-pub(crate) struct Inner {
-    qkv: Vec<f32>,
+#[derive(Debug)]
+pub(crate) struct Inner<'a> {
+    qkv: &'a mut [f32],
     /// Between attention and the feed-forward part.
-    middle: Vec<f32>,
-    gate_up: Vec<f32>,
-    /// What attention and the feed-forward part gave before their norms, for models that have those.
-    attention: Vec<f32>,
-    ffn: Vec<f32>,
+    middle: &'a mut [f32],
+    gate_up: &'a mut [f32],
+    /// What attention and the feed-forward part gave before their norms; empty for models that have none there.
+    attention: &'a mut [f32],
+    ffn: &'a mut [f32],
 }
 
-impl Inner {
-    /// Numbers per row.
-    pub(crate) fn n_per_row(hyper: &Hyper) -> usize {
-        let norms = if hyper.has_post_norms { 2 * hyper.n_embd } else { 0 };
-        hyper.n_qkv() + hyper.n_embd + 2 * hyper.n_ff + norms
+impl<'a> Inner<'a> {
+    fn widths(hyper: &Hyper) -> [usize; 5] {
+        let norm = if hyper.has_post_norms { hyper.n_embd } else { 0 };
+        [hyper.n_qkv(), hyper.n_embd, 2 * hyper.n_ff, norm, norm]
     }
 
-    pub(crate) fn resize(&mut self, hyper: &Hyper, n_rows: usize) {
-        self.qkv.resize(n_rows * hyper.n_qkv(), 0.0);
-        self.middle.resize(n_rows * hyper.n_embd, 0.0);
-        self.gate_up.resize(n_rows * 2 * hyper.n_ff, 0.0);
-        if hyper.has_post_norms {
-            self.attention.resize(n_rows * hyper.n_embd, 0.0);
-            self.ffn.resize(n_rows * hyper.n_embd, 0.0);
-        }
+    /// Numbers per row.
+    pub(crate) fn n_per_row(hyper: &Hyper) -> usize {
+        Self::widths(hyper).iter().sum()
+    }
+
+    /// In memory for [`Self::n_per_row`] numbers of each row.
+    pub(crate) fn new(hyper: &Hyper, n_rows: usize, mut memory: &'a mut [f32]) -> Self {
+        let [qkv, middle, gate_up, attention, ffn] = Self::widths(hyper).map(|width| {
+            let (part, rest) = std::mem::take(&mut memory).split_at_mut(n_rows * width);
+            memory = rest;
+            part
+        });
+        Self { qkv, middle, gate_up, attention, ffn }
     }
 }
 
@@ -123,42 +127,41 @@ impl Layer<'_> {
         room: &mut Room,
     ) -> Result<(), GgufError> {
         let (hyper, weights, i) = (self.hyper(), self.weights(), self.i);
-        inner.resize(hyper, self.pack.n_rows());
         norm::forward(x, &weights.attention_norm, hyper.eps, &mut room.h);
-        self.linear.forward(i, Group::Qkv, &room.h, &mut inner.qkv, &mut room.linear)?;
+        self.linear.forward(i, Group::Qkv, &room.h, inner.qkv, &mut room.linear)?;
         if let Some(bias) = &weights.qkv_bias {
             inner.qkv.par_chunks_mut(bias.len()).for_each(|row| {
                 row.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
             });
         }
-        self.attention().forward(&inner.qkv, &mut room.attention, &mut room.heads);
+        self.attention().forward(inner.qkv, &mut room.attention, &mut room.heads);
         match &weights.post_attention_norm {
             None => {
-                self.linear.forward(i, Group::O, &room.heads, &mut inner.middle, &mut room.linear)?;
+                self.linear.forward(i, Group::O, &room.heads, inner.middle, &mut room.linear)?;
             }
             Some(weight) => {
-                self.linear.forward(i, Group::O, &room.heads, &mut inner.attention, &mut room.linear)?;
-                norm::forward(&inner.attention, weight, hyper.eps, &mut inner.middle);
+                self.linear.forward(i, Group::O, &room.heads, inner.attention, &mut room.linear)?;
+                norm::forward(inner.attention, weight, hyper.eps, inner.middle);
             }
         }
-        add(&mut inner.middle, x);
-        norm::forward(&inner.middle, &weights.ffn_norm, hyper.eps, &mut room.h);
-        self.linear.forward(i, Group::GateUp, &room.h, &mut inner.gate_up, &mut room.linear)?;
+        add(inner.middle, x);
+        norm::forward(inner.middle, &weights.ffn_norm, hyper.eps, &mut room.h);
+        self.linear.forward(i, Group::GateUp, &room.h, inner.gate_up, &mut room.linear)?;
         if out.is_none() && weights.post_ffn_norm.is_none() {
             return Ok(());
         }
-        gate::forward(hyper.activation, &inner.gate_up, hyper.n_ff, &mut room.m);
+        gate::forward(hyper.activation, inner.gate_up, hyper.n_ff, &mut room.m);
         if let Some(weight) = &weights.post_ffn_norm {
-            self.linear.forward(i, Group::Down, &room.m, &mut inner.ffn, &mut room.linear)?;
+            self.linear.forward(i, Group::Down, &room.m, inner.ffn, &mut room.linear)?;
             if let Some(out) = out {
                 out.resize(x.len(), 0.0);
-                norm::forward(&inner.ffn, weight, hyper.eps, out);
-                add(out, &inner.middle);
+                norm::forward(inner.ffn, weight, hyper.eps, out);
+                add(out, inner.middle);
             }
         } else if let Some(out) = out {
             out.resize(x.len(), 0.0);
             self.linear.forward(i, Group::Down, &room.m, out, &mut room.linear)?;
-            add(out, &inner.middle);
+            add(out, inner.middle);
         }
         Ok(())
     }
@@ -178,32 +181,32 @@ impl Layer<'_> {
         let Room { linear: lin, attention, h, d_h, heads, d_heads, d_qkv, m, d_m, d_gate_up } = room;
 
         // The feed-forward part.
-        gate::forward(hyper.activation, &inner.gate_up, hyper.n_ff, m);
+        gate::forward(hyper.activation, inner.gate_up, hyper.n_ff, m);
         let d_ffn: &[f32] = match &weights.post_ffn_norm {
             None => d,
             Some(weight) => {
-                norm::backward(&inner.ffn, weight, hyper.eps, d, d_h);
+                norm::backward(inner.ffn, weight, hyper.eps, d, d_h);
                 d_h
             }
         };
         linear.input_gradient(i, Group::Down, d_ffn, d_m, lin)?;
         linear.adapter_gradient(i, Group::Down, m, d_ffn, grads, lin);
-        gate::backward(hyper.activation, &inner.gate_up, hyper.n_ff, d_m, d_gate_up);
-        norm::forward(&inner.middle, &weights.ffn_norm, hyper.eps, h);
+        gate::backward(hyper.activation, inner.gate_up, hyper.n_ff, d_m, d_gate_up);
+        norm::forward(inner.middle, &weights.ffn_norm, hyper.eps, h);
         linear.adapter_gradient(i, Group::GateUp, h, d_gate_up, grads, lin);
         linear.input_gradient(i, Group::GateUp, d_gate_up, d_h, lin)?;
-        norm::backward_into(&inner.middle, &weights.ffn_norm, hyper.eps, d_h, d);
+        norm::backward_into(inner.middle, &weights.ffn_norm, hyper.eps, d_h, d);
 
         // Attention.
         let d_attention: &[f32] = match &weights.post_attention_norm {
             None => d,
             Some(weight) => {
-                norm::backward(&inner.attention, weight, hyper.eps, d, d_h);
+                norm::backward(inner.attention, weight, hyper.eps, d, d_h);
                 d_h
             }
         };
         linear.input_gradient(i, Group::O, d_attention, d_heads, lin)?;
-        self.attention().backward(&inner.qkv, d_heads, attention, heads, d_qkv);
+        self.attention().backward(inner.qkv, d_heads, attention, heads, d_qkv);
         linear.adapter_gradient(i, Group::O, heads, d_attention, grads, lin);
         norm::forward(x, &weights.attention_norm, hyper.eps, h);
         linear.adapter_gradient(i, Group::Qkv, h, d_qkv, grads, lin);

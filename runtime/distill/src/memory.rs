@@ -16,8 +16,8 @@ use std::fmt;
 pub struct Estimate {
     /// What takes memory, and how many bytes.
     pub parts: Vec<(&'static str, u64)>,
-    /// Layers that keep their inner results; the others run twice.
-    pub n_kept_layers: usize,
+    /// Numbers for inner results of layers. Where they do not reach for a batch, layers run twice.
+    pub(crate) n_inner: usize,
 }
 
 impl Estimate {
@@ -45,8 +45,10 @@ const ALLOCATOR: u64 = 32;
 /// What decides the sum, besides model and adapter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
-    /// Most tokens of a batch.
+    /// Most rows of a batch.
     pub(crate) n_rows: usize,
+    /// Nine batches in ten have no more rows.
+    pub(crate) n_common_rows: usize,
     /// Most of them with a loss.
     pub(crate) n_loss_rows: usize,
     /// Longest sequence.
@@ -56,15 +58,14 @@ pub(crate) struct Sizes {
     pub(crate) n_threads: usize,
 }
 
-/// The sum, with as many layers keeping their inner results as fit below `limit`.
+/// The sum, with as much for layers' inner results as is of use and fits below `limit`.
 pub(crate) fn estimate(base: &Base, lora: &Lora, sizes: Sizes, limit: Option<u64>) -> Estimate {
     let hyper = base.hyper();
     let floats = |n: usize| (n as u64).saturating_mul(4);
-    let Sizes { n_rows, n_loss_rows, n_longest, n_tokens, n_threads } = sizes;
+    let Sizes { n_rows, n_common_rows, n_loss_rows, n_longest, n_tokens, n_threads } = sizes;
     let weight = Linear::largest(base).max(head::chunk_len(base));
     let logits = head::logits_bytes(hyper.n_vocab, n_loss_rows.max(1));
-    let scratch = n_threads * crate::attention::Room::n_per_thread(hyper, n_longest);
-    let inner = floats(Inner::n_per_row(hyper) * n_rows);
+    let scratch = n_threads * crate::attention::Room::n_per_thread(hyper, n_rows, n_longest);
     let mut parts = vec![
         ("program", 24 << 20),
         ("model file", base.gguf().n_bytes()),
@@ -76,16 +77,20 @@ pub(crate) fn estimate(base: &Base, lora: &Lora, sizes: Sizes, limit: Option<u64
         ("positions and data", floats(2 * hyper.n_rot * n_longest + 2 * n_tokens)),
     ];
     let fixed: u64 = parts.iter().map(|(_, n)| n).sum();
-    let held = |n_layers: usize| inner.saturating_mul(n_layers as u64);
-    let counted = |n_layers: usize| fixed.saturating_add(held(n_layers));
-    let margin = |n_layers: usize| counted(n_layers) / ALLOCATOR + PER_THREAD * n_threads as u64;
-    // While a layer runs again, its results take the place of one that keeps them.
-    let fits = |n: &usize| limit.is_none_or(|limit| counted(*n).saturating_add(margin(*n)) <= limit);
-    let n_held = (1..=hyper.n_layer).rev().find(fits).unwrap_or(1);
-    let n_kept_layers = if n_held < hyper.n_layer || !fits(&n_held) { n_held - 1 } else { n_held };
-    parts.push(("inner results of layers", held(n_held)));
-    parts.push(("allocator and threads", margin(n_held)));
-    Estimate { parts, n_kept_layers }
+    let margin =
+        |n_inner: usize| fixed.saturating_add(floats(n_inner)) / ALLOCATOR + PER_THREAD * n_threads as u64;
+    // One layer of the largest batch at least, all layers of most batches at best: to spare the few large ones a second
+    // run of some layers would take much memory for little time.
+    let n_per_row = Inner::n_per_row(hyper);
+    let (least, best) = (n_per_row * n_rows, n_per_row * n_common_rows * hyper.n_layer);
+    let n_inner = limit.map_or(best, |limit| {
+        let left = limit.saturating_sub(fixed.saturating_add(margin(0)));
+        usize::try_from(left / (ALLOCATOR + 1) * ALLOCATOR / 4).unwrap_or(usize::MAX).min(best)
+    });
+    let n_inner = n_inner.max(least);
+    parts.push(("inner results of layers", floats(n_inner)));
+    parts.push(("allocator and threads", margin(n_inner)));
+    Estimate { parts, n_inner }
 }
 
 /// Bytes that this process holds in memory, and the most it ever held; none where the system does not say.

@@ -12,6 +12,7 @@ use crate::linear::{Dropout, Linear};
 use crate::lora::Lora;
 use crate::pack::Pack;
 use crate::rope::Angles;
+use std::ops::Range;
 
 /// What changes from batch to batch.
 pub(crate) struct Batch<'a> {
@@ -26,10 +27,9 @@ pub(crate) struct Batch<'a> {
 pub(crate) struct Pass {
     angles: [Angles; 2],
     n_positions: usize,
-    /// The first layers keep their inner results, as many as there are here.
-    kept: Vec<Inner>,
-    /// Where the others run again.
-    again: Inner,
+    /// Inner results of layers: of as many of the first ones as there is room for, and one more place that the others
+    /// take by turns. Grows to one layer's need and no further by itself.
+    inner: Vec<f32>,
     /// The layers' inputs, and what the last one gave.
     inputs: Vec<Vec<f32>>,
     gradient: Vec<f32>,
@@ -37,35 +37,48 @@ pub(crate) struct Pass {
     head: head::Room,
 }
 
+/// Where each layer's inner results are for one batch.
+struct Places {
+    n_each: usize,
+    n: usize,
+}
+
+impl Places {
+    fn of(&self, layer: usize) -> Range<usize> {
+        let place = layer.min(self.n - 1);
+        place * self.n_each..(place + 1) * self.n_each
+    }
+
+    /// Whether other layers may have the same place.
+    fn is_shared(&self, layer: usize) -> bool {
+        layer + 1 >= self.n
+    }
+}
+
 impl Pass {
-    /// For sequences up to `n_positions`; the first `n_kept` layers keep their inner results.
-    pub(crate) fn new(base: &Base, n_positions: usize, n_kept: usize) -> Self {
-        let hyper = base.hyper();
+    /// For sequences up to `n_positions`.
+    pub(crate) fn new(base: &Base, n_positions: usize) -> Self {
         Self {
             angles: angles(base, n_positions),
             n_positions,
-            kept: (0..n_kept.min(hyper.n_layer)).map(|_| Inner::default()).collect(),
-            again: Inner::default(),
-            inputs: vec![Vec::new(); hyper.n_layer + 1],
+            inner: Vec::new(),
+            inputs: vec![Vec::new(); base.hyper().n_layer + 1],
             gradient: Vec::new(),
             room: Room::default(),
             head: head::Room::default(),
         }
     }
 
-    /// Takes the memory for training on batches up to `n_rows` at once: lists that grew from batch to batch would leave
-    /// holes behind.
-    pub(crate) fn reserve(&mut self, base: &Base, n_rows: usize) {
+    /// Takes the memory for training on batches up to `n_rows`, `n_loss_rows` of them with a loss, at once: lists that
+    /// grew from batch to batch would leave holes behind. `n_inner` numbers are for layers' inner results.
+    pub(crate) fn reserve(&mut self, base: &Base, n_rows: usize, n_loss_rows: usize, n_inner: usize) {
         let hyper = base.hyper();
         self.room.resize(hyper, n_rows, true);
         self.room.linear.weight.resize(Linear::largest(base).max(head::chunk_len(base)), 0.0);
         self.inputs.iter_mut().for_each(|x| x.resize(n_rows * hyper.n_embd, 0.0));
         self.gradient.resize(n_rows * hyper.n_embd, 0.0);
-        self.head.reserve(hyper.n_vocab, n_rows);
-        if self.kept.len() < hyper.n_layer {
-            self.again.resize(hyper, n_rows);
-        }
-        self.kept.iter_mut().for_each(|inner| inner.resize(hyper, n_rows));
+        self.head.reserve(hyper.n_vocab, n_loss_rows.max(1));
+        self.inner.resize(n_inner, 0.0);
     }
 
     /// Makes sequences up to `n` possible.
@@ -81,28 +94,43 @@ impl Pass {
         Layer { linear, pack, angles: &angles[usize::from(base.layers[i].is_local)], i }
     }
 
-    /// Runs all layers; the last one's output is then in `inputs`.
-    fn forward(&mut self, base: &Base, batch: &Batch, backward: bool) -> Result<(), GgufError> {
+    /// Runs all layers, with their inner results at `places`; the last one's output is then in `inputs`.
+    fn forward(
+        &mut self,
+        base: &Base,
+        batch: &Batch,
+        places: &Places,
+        backward: bool,
+    ) -> Result<(), GgufError> {
         let hyper = base.hyper();
+        let n_rows = batch.pack.n_rows();
         debug_assert!(batch.pack.n_longest() <= self.n_positions);
-        self.room.resize(hyper, batch.pack.n_rows(), backward);
+        self.room.resize(hyper, n_rows, backward);
         embed(base, &batch.pack.tokens, &mut self.inputs[0])?;
         for i in 0..hyper.n_layer {
             let (before, after) = self.inputs.split_at_mut(i + 1);
-            let inner = match self.kept.get_mut(i) {
-                Some(inner) if backward => inner,
-                _ => &mut self.again,
-            };
+            let mut inner = Inner::new(hyper, n_rows, &mut self.inner[places.of(i)]);
             let layer = Self::layer(&self.angles, base, batch, i);
-            layer.forward(&before[i], inner, Some(&mut after[0]), &mut self.room)?;
+            layer.forward(&before[i], &mut inner, Some(&mut after[0]), &mut self.room)?;
         }
         Ok(())
     }
 
+    /// Where layers' inner results go, `most` of them at once.
+    fn places(&mut self, base: &Base, batch: &Batch, most: usize) -> Places {
+        let n_each = Inner::n_per_row(base.hyper()) * batch.pack.n_rows();
+        if self.inner.len() < n_each {
+            self.inner.resize(n_each, 0.0);
+        }
+        let room = self.inner.len().checked_div(n_each).unwrap_or(1);
+        Places { n_each, n: room.clamp(1, most.max(1)) }
+    }
+
     /// The batch's losses, and the adapter's gradients, which are added to `grads`.
     pub(crate) fn train(&mut self, base: &Base, batch: &Batch, grads: &mut [f32]) -> Result<Sums, GgufError> {
-        self.forward(base, batch, true)?;
-        let n_layer = base.hyper().n_layer;
+        let (hyper, n_layer, n_rows) = (base.hyper(), base.hyper().n_layer, batch.pack.n_rows());
+        let places = self.places(base, batch, n_layer);
+        self.forward(base, batch, &places, true)?;
         self.gradient.resize(self.inputs[n_layer].len(), 0.0);
         let (x, d) = (&self.inputs[n_layer], &mut self.gradient[..]);
         let weight = &mut self.room.linear.weight;
@@ -110,21 +138,20 @@ impl Pass {
         for i in (0..n_layer).rev() {
             let layer = Self::layer(&self.angles, base, batch, i);
             let x = &self.inputs[i];
-            let inner = match self.kept.get(i) {
-                Some(inner) => inner,
-                None => {
-                    layer.forward(x, &mut self.again, None, &mut self.room)?;
-                    &self.again
-                }
-            };
-            layer.backward(x, inner, &mut self.gradient, grads, &mut self.room)?;
+            let mut inner = Inner::new(hyper, n_rows, &mut self.inner[places.of(i)]);
+            // The last place held the last layer's results behind the way forward.
+            if places.is_shared(i) && i + 1 < n_layer {
+                layer.forward(x, &mut inner, None, &mut self.room)?;
+            }
+            layer.backward(x, &inner, &mut self.gradient, grads, &mut self.room)?;
         }
         Ok(sums)
     }
 
     /// The batch's losses alone.
     pub(crate) fn losses(&mut self, base: &Base, batch: &Batch) -> Result<Sums, GgufError> {
-        self.forward(base, batch, false)?;
+        let places = self.places(base, batch, 1);
+        self.forward(base, batch, &places, false)?;
         let x = &self.inputs[base.hyper().n_layer];
         head::run(base, x, batch.rows, None, &mut self.head, &mut self.room.linear.weight)
     }
@@ -136,7 +163,8 @@ impl Pass {
         batch: &Batch,
         rows: &[usize],
     ) -> Result<Vec<f32>, GgufError> {
-        self.forward(base, batch, false)?;
+        let places = self.places(base, batch, 1);
+        self.forward(base, batch, &places, false)?;
         let x = &self.inputs[base.hyper().n_layer];
         head::logits_of(base, x, rows, &mut self.room.linear.weight)
     }

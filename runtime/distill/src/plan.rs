@@ -2,8 +2,9 @@
 //!
 //! All of it is a function of recipe and data, so a resumed run needs no more than the number of its step. Examples of
 //! like length come together (with some chance in it), because steps of like size use memory and time evenly; then the
-//! steps are shuffled. Invariant: the weights of a step's cross-entropy add up to 1 (`tokens`), or to 1 per part and
-//! example, averaged over examples (`parts`), however the step is cut.
+//! steps are shuffled. Within a step examples that begin alike run as one family. Invariant: the weights of a step's
+//! cross-entropy add up to 1 (`tokens`), or to 1 per part and example, averaged over examples (`parts`), however the
+//! step is cut.
 
 use crate::example::{Example, Part};
 use crate::head::{Contrast, LossRow};
@@ -14,6 +15,8 @@ use std::collections::BTreeMap;
 
 /// How many tokens chance may add to a length when examples are put in order.
 const JITTER: f32 = 20.0;
+/// Fewer tokens than this are not worth sharing.
+const LEAST_SHARED: usize = 8;
 
 /// Steps of one epoch.
 pub(crate) fn steps_per_epoch(n_examples: usize, recipe: &Recipe) -> u64 {
@@ -97,21 +100,21 @@ fn span_weight(span: &crate::example::Span) -> f64 {
     f64::from(span.weight) * f64::from(span.positions.end - span.positions.start)
 }
 
-/// The rows of one example that have a loss, in order; `first` is its first row in the pack.
-fn loss_rows(example: &Example, first: usize, weights: &Weights, rows: &mut Vec<LossRow>) {
+/// The rows of one example that have a loss, in order; `row` tells where a position of it stands in the pack.
+fn loss_rows(example: &Example, row: impl Fn(usize) -> usize, weights: &Weights, rows: &mut Vec<LossRow>) {
     let begin = rows.len();
     for span in &example.spans {
         let weight = span.weight * weights.token(example, span.part);
         rows.extend(span.positions.clone().map(|position| {
             let at = position as usize;
-            LossRow { row: first + at - 1, target: Some((example.tokens[at], weight)), contrast: None }
+            LossRow { row: row(at - 1), target: Some((example.tokens[at], weight)), contrast: None }
         }));
     }
     if weights.recipe.cpo > 0.0 {
         for pivot in &example.pivots {
             let weight = weights.contrast(pivot.plus);
             let contrast = Some(Contrast { plus: pivot.plus, minus: pivot.minus, weight });
-            let row = first + pivot.position as usize - 1;
+            let row = row(pivot.position as usize - 1);
             match rows[begin..].binary_search_by_key(&row, |r| r.row) {
                 Ok(i) => rows[begin + i].contrast = contrast,
                 Err(i) => rows.insert(begin + i, LossRow { row, target: None, contrast }),
@@ -120,22 +123,111 @@ fn loss_rows(example: &Example, first: usize, weights: &Weights, rows: &mut Vec<
     }
 }
 
-/// Cuts a step into parts of at most `micro_tokens` tokens, or of one example.
+/// How many tokens an example has before the first that predicts something learnt: what it may share.
+fn n_prompt(example: &Example) -> usize {
+    let span = example.spans.first().map(|s| s.positions.start);
+    let pivot = example.pivots.first().map(|p| p.position);
+    let first = span.into_iter().chain(pivot).min();
+    first.map_or(example.tokens.len(), |position| position as usize).saturating_sub(1)
+}
+
+/// Cuts examples in order of their tokens into families, so that as few rows as possible are left: how many examples
+/// each has, and how many tokens they share.
+fn families(sorted: &[&Example]) -> Vec<(usize, usize)> {
+    let alike = |i: usize| {
+        let (a, b) = (&sorted[i - 1].tokens, &sorted[i].tokens);
+        a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    };
+    let alike: Vec<usize> = (1..sorted.len()).map(alike).collect();
+    // Of the first so many examples: rows spared at best, and the last family of that cut.
+    let mut best = vec![(0, 0, 0)];
+    for end in 1..=sorted.len() {
+        let mut shared = n_prompt(sorted[end - 1]);
+        let mut choice = (best[end - 1].0, 1, 0);
+        for begin in (0..end - 1).rev() {
+            shared = shared.min(alike[begin]).min(n_prompt(sorted[begin]));
+            if shared < LEAST_SHARED {
+                break;
+            }
+            let n = end - begin;
+            let spared = best[begin].0 + (n - 1) * shared;
+            if spared > choice.0 {
+                choice = (spared, n, shared);
+            }
+        }
+        best.push(choice);
+    }
+    let mut cut = Vec::new();
+    let mut end = sorted.len();
+    while end > 0 {
+        let (_, n, shared) = best[end];
+        cut.push((n, shared));
+        end -= n;
+    }
+    cut.reverse();
+    cut
+}
+
+/// Cuts a step into parts of at most `micro_tokens` tokens, or of one example. What examples share counts in each.
 pub(crate) fn micros(step: &[&Example], recipe: &Recipe) -> Vec<Micro> {
     let weights = Weights::of(step, recipe);
-    let mut micros: Vec<Micro> = Vec::new();
-    for example in step {
-        let room =
-            micros.last().map_or(0, |m| (recipe.micro_tokens as usize).saturating_sub(m.pack.n_rows()));
-        if room < example.tokens.len() || micros.is_empty() {
-            micros.push(Micro::default());
-        }
-        if let Some(micro) = micros.last_mut() {
-            let first = micro.pack.push(&example.tokens);
-            loss_rows(example, first, &weights, &mut micro.rows);
-        }
+    let mut sorted = step.to_vec();
+    sorted.sort_by(|a, b| a.tokens.cmp(&b.tokens));
+    let mut micros = Vec::new();
+    let mut rest = &sorted[..];
+    while !rest.is_empty() {
+        let mut n_tokens = 0;
+        let fits = |e: &&&Example| {
+            n_tokens += e.tokens.len();
+            n_tokens <= recipe.micro_tokens as usize
+        };
+        let n = rest.iter().take_while(fits).count().max(1);
+        let (part, behind) = rest.split_at(n);
+        micros.push(micro(part, &weights));
+        rest = behind;
     }
     micros
+}
+
+/// Examples in order of their tokens, as rows.
+fn micro(mut sorted: &[&Example], weights: &Weights) -> Micro {
+    let mut micro = Micro::default();
+    for (n, n_shared) in families(sorted) {
+        let (family, rest) = sorted.split_at(n);
+        let sequences: Vec<&[u32]> = family.iter().map(|e| &e.tokens[..]).collect();
+        for (example, own) in family.iter().zip(micro.pack.push_family(n_shared, &sequences)) {
+            loss_rows(example, |position| own.start + position - n_shared, weights, &mut micro.rows);
+        }
+        sorted = rest;
+    }
+    micro
+}
+
+/// How large the parts of a whole run's steps are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Most rows.
+    pub(crate) n_rows: usize,
+    /// Nine in ten have no more rows.
+    pub(crate) n_common_rows: usize,
+    /// Most rows with a loss.
+    pub(crate) n_loss_rows: usize,
+}
+
+/// Goes through a whole run without the model.
+pub(crate) fn extent(examples: &[Example], recipe: &Recipe) -> Extent {
+    let (mut n_rows, mut n_loss_rows) = (Vec::new(), 0);
+    for step in (0..u64::from(recipe.epochs)).flat_map(|e| epoch(examples, recipe, e)) {
+        let step: Vec<&Example> = step.iter().map(|&i| &examples[i]).collect();
+        for micro in micros(&step, recipe) {
+            n_rows.push(micro.pack.n_rows());
+            n_loss_rows = n_loss_rows.max(micro.rows.len());
+        }
+    }
+    n_rows.sort_unstable();
+    let at =
+        |part: usize| n_rows.get((n_rows.len() * part).div_ceil(10).saturating_sub(1)).copied().unwrap_or(0);
+    Extent { n_rows: at(10), n_common_rows: at(9), n_loss_rows }
 }
 
 #[cfg(test)]
@@ -167,6 +259,50 @@ mod tests {
         assert!(orders[0] != orders[1] && orders[1] != orders[2]);
         assert_eq!(epoch(&examples, &recipe, 1).concat(), orders[1]);
         assert_eq!(steps_per_epoch(examples.len(), &recipe), epoch(&examples, &recipe, 0).len() as u64);
+    }
+
+    #[test]
+    fn examples_that_begin_alike_share_the_rows_of_it() {
+        let begins = |head: &[u32], n_prompt: u32, tail: u32| {
+            let n = n_prompt + 3;
+            let mut tokens: Vec<u32> = (0..n).map(|i| 1000 * tail + i).collect();
+            tokens[..head.len()].copy_from_slice(head);
+            Example {
+                tokens,
+                spans: vec![Span { positions: n_prompt..n, part: Part::Answer, weight: 1.0 }],
+                pivots: vec![],
+            }
+        };
+        let (system, other): (Vec<u32>, Vec<u32>) = ((0..20).collect(), (0..9).chain(500..511).collect());
+        // Three begin with one text, two with another that shares a little with it, one shares its whole prompt with
+        // none, and two are the same.
+        let examples = [
+            begins(&system, 30, 1),
+            begins(&other, 25, 2),
+            begins(&system, 40, 3),
+            begins(&[], 30, 4),
+            begins(&system, 22, 5),
+            begins(&other, 21, 6),
+            begins(&[], 30, 7),
+            begins(&[], 30, 7),
+        ];
+        let step: Vec<&Example> = examples.iter().collect();
+        let recipe = Recipe { micro_tokens: 10_000, ..Recipe::default() };
+        let micros = micros(&step, &recipe);
+        let [micro] = &micros[..] else { panic!("{} parts", micros.len()) };
+        let mut shared: Vec<(usize, usize)> =
+            micro.pack.families.iter().map(|f| (f.own.len(), f.shared.len())).collect();
+        shared.sort_unstable();
+        // The last token of a prompt predicts what is learnt, so it is each one's own.
+        assert_eq!(shared, [(1, 0), (2, 20), (2, 29), (3, 20)]);
+        let n_tokens: usize = examples.iter().map(|e| e.tokens.len()).sum();
+        assert_eq!(micro.pack.n_rows(), n_tokens - 2 * 20 - 20 - 29);
+        assert_eq!(micro.rows.len(), 3 * examples.len());
+        let own = |row: usize| micro.pack.families.iter().flat_map(|f| &f.own).any(|own| own.contains(&row));
+        assert!(micro.rows.iter().all(|r| own(r.row)));
+        let n_rows = micro.pack.n_rows();
+        let whole = Extent { n_rows, n_common_rows: n_rows, n_loss_rows: 24 };
+        assert_eq!(extent(&examples, &Recipe { batch: 8, ..recipe }), whole);
     }
 
     #[test]

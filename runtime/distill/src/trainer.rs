@@ -90,7 +90,7 @@ pub struct Settings {
     /// Threads; the adapter's bytes may depend on their number.
     pub n_threads: usize,
     /// Most memory that the run's estimate may come to, in bytes. Layers keep their inner results as far as it
-    /// reaches, which spares a third of the arithmetic.
+    /// reaches, which spares up to a third of the arithmetic.
     pub max_bytes: Option<u64>,
 }
 
@@ -165,6 +165,8 @@ pub struct Trainer {
     pass: Pass,
     pool: rayon::ThreadPool,
     estimate: Estimate,
+    /// Most rows of a batch, which memory was taken for.
+    n_rows: usize,
     /// Steps of the epoch at hand.
     epoch: Option<(u64, Vec<Vec<usize>>)>,
     header: Header,
@@ -210,8 +212,8 @@ impl Trainer {
             n_tokens: 0,
             elapsed_s: 0.0,
         };
-        let mut pass = Pass::new(&base, sizes.n_longest, estimate.n_kept_layers);
-        pool.install(|| pass.reserve(&base, sizes.n_rows));
+        let mut pass = Pass::new(&base, sizes.n_longest);
+        pool.install(|| pass.reserve(&base, sizes.n_rows, sizes.n_loss_rows, estimate.n_inner));
         Ok(Self {
             pass,
             grads: vec![0.0; lora.n_params()],
@@ -223,6 +225,7 @@ impl Trainer {
             lora,
             pool,
             estimate,
+            n_rows: sizes.n_rows,
             header,
         })
     }
@@ -371,7 +374,10 @@ impl Trainer {
                 .map_err(|source| TrainError::Example { index, source })?;
         }
         let all: Vec<&Example> = examples.iter().collect();
-        let Self { base, recipe, lora, pass, pool, .. } = self;
+        let Self { base, recipe, lora, pass, pool, n_rows, .. } = self;
+        // In the memory that was taken, unless an example by itself is longer.
+        let micro_tokens = recipe.micro_tokens.min(u32::try_from(*n_rows).unwrap_or(u32::MAX));
+        let recipe = &Recipe { micro_tokens, ..recipe.clone() };
         pass.reach(base, examples.iter().map(|e| e.tokens.len()).max().unwrap_or(0));
         let sums = pool.install(|| {
             let mut sums = Sums::default();
@@ -418,12 +424,9 @@ fn unweighted(cpo: f64, recipe: &Recipe) -> f64 {
 
 fn sizes(examples: &[Example], recipe: &Recipe, n_threads: usize) -> Sizes {
     let lengths = || examples.iter().map(|e| e.tokens.len());
-    let n_longest = lengths().max().unwrap_or(0);
-    let n_tokens: usize = lengths().sum();
-    // A step has no more tokens than its longest examples.
-    let n_rows = n_longest.max(recipe.micro_tokens as usize).min(n_tokens);
-    let n_rows = n_rows.min(n_longest.saturating_mul(recipe.batch as usize));
-    Sizes { n_rows, n_loss_rows: n_rows, n_longest, n_tokens, n_threads: n_threads.max(1) }
+    let plan::Extent { n_rows, n_common_rows, n_loss_rows } = plan::extent(examples, recipe);
+    let (n_longest, n_tokens) = (lengths().max().unwrap_or(0), lengths().sum());
+    Sizes { n_rows, n_common_rows, n_loss_rows, n_longest, n_tokens, n_threads: n_threads.max(1) }
 }
 
 #[cfg(test)]

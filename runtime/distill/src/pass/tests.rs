@@ -30,20 +30,33 @@ fn setting(architecture: &str, dropout: f32) -> Setting {
             }
         }
     }
+    let (pack, rows) = batch(&tiny::sequences(3, 5), 6);
+    let dropout = (dropout > 0.0).then_some(Dropout { rate: dropout, seed: 9, step: 1, micro: 0 });
+    Setting { base, lora, pack, rows, dropout }
+}
+
+/// Sequences with losses, the first by itself, the others with their first `n_shared` tokens made the same.
+fn batch(sequences: &[Vec<u32>], n_shared: usize) -> (Pack, Vec<LossRow>) {
     let (mut pack, mut rows) = (Pack::default(), Vec::new());
-    for tokens in tiny::sequences(3, 5) {
-        let first = pack.push(&tokens);
-        for t in 2..tokens.len() - 1 {
+    let mut learn = |tokens: &[u32], own: std::ops::Range<usize>| {
+        let n_before = tokens.len() - own.len();
+        for t in n_before.max(2)..tokens.len() - 1 {
             let contrast =
                 (t % 4 == 3).then_some(Contrast { plus: 5, minus: (t as u32 * 7) % 48, weight: 0.05 });
             let target = (t % 5 != 1).then_some((tokens[t + 1], 0.02 + 0.01 * (t % 3) as f32));
             if contrast.is_some() || target.is_some() {
-                rows.push(LossRow { row: first + t, target, contrast });
+                rows.push(LossRow { row: own.start + t - n_before, target, contrast });
             }
         }
-    }
-    let dropout = (dropout > 0.0).then_some(Dropout { rate: dropout, seed: 9, step: 1, micro: 0 });
-    Setting { base, lora, pack, rows, dropout }
+    };
+    let (alone, others) = sequences.split_first().unwrap();
+    let first = pack.push(alone);
+    learn(alone, first..pack.n_rows());
+    let shared = &others[0][..n_shared];
+    let family: Vec<Vec<u32>> = others.iter().map(|s| [shared, &s[n_shared..]].concat()).collect();
+    let own = pack.push_family(n_shared, &family.iter().map(|s| &s[..]).collect::<Vec<_>>());
+    family.iter().zip(own).for_each(|(tokens, own)| learn(tokens, own));
+    (pack, rows)
 }
 
 impl Setting {
@@ -54,11 +67,16 @@ impl Setting {
         sums.swrd + sums.cpo
     }
 
-    fn gradient(&self, n_kept: usize) -> (f64, Vec<f32>) {
+    /// With room for the inner results of so many layers.
+    fn gradient(&self, n_places: usize) -> (f64, Vec<f32>) {
         let batch =
             Batch { lora: Some(&self.lora), dropout: self.dropout, pack: &self.pack, rows: &self.rows };
         let mut grads = vec![0.0; self.lora.n_params()];
-        let sums = Pass::new(&self.base, 64, n_kept).train(&self.base, &batch, &mut grads).unwrap();
+        let mut pass = Pass::new(&self.base, 256);
+        let n_rows = self.pack.n_rows();
+        let n_inner = n_places * Inner::n_per_row(self.base.hyper()) * n_rows;
+        pass.reserve(&self.base, n_rows, self.rows.len(), n_inner);
+        let sums = pass.train(&self.base, &batch, &mut grads).unwrap();
         (sums.swrd + sums.cpo, grads)
     }
 
@@ -88,7 +106,7 @@ fn unit(mut x: Vec<f32>) -> Vec<f32> {
 fn check(architecture: &str, dropout: f32) {
     let mut setting = setting(architecture, dropout);
     let (loss, grads) = setting.gradient(1);
-    let mut pass = Pass::new(&setting.base, 64, 0);
+    let mut pass = Pass::new(&setting.base, 64);
     assert!((setting.loss(&mut pass) - loss).abs() < 1e-6);
     let mut draw = Draw(11);
     let mut n = 0;
@@ -154,27 +172,49 @@ fn layers_that_run_again_give_the_same_bits() {
     for architecture in tiny::ARCHITECTURES {
         let setting = setting(architecture, 0.0);
         let (loss, grads) = setting.gradient(2);
-        for n_kept in [0, 1] {
-            let (again, same) = setting.gradient(n_kept);
-            assert_eq!((loss.to_bits(), &grads), (again.to_bits(), &same), "{architecture}, {n_kept} kept");
+        for n_places in [0, 1] {
+            let (again, same) = setting.gradient(n_places);
+            assert_eq!(
+                (loss.to_bits(), &grads),
+                (again.to_bits(), &same),
+                "{architecture}, {n_places} places"
+            );
         }
     }
 }
 
 #[test]
 fn a_sequence_does_not_see_its_neighbours_in_the_pack() {
-    for architecture in tiny::ARCHITECTURES {
-        let mut setting = setting(architecture, 0.0);
-        let together = setting.loss(&mut Pass::new(&setting.base, 64, 0));
-        let (pack, rows) = (setting.pack.clone(), setting.rows.clone());
-        let mut apart = 0.0;
-        for range in pack.sequences {
-            setting.pack = Pack::default();
-            setting.pack.push(&pack.tokens[range.clone()]);
-            setting.rows = rows.iter().filter(|r| range.contains(&r.row)).copied().collect();
-            setting.rows.iter_mut().for_each(|r| r.row -= range.start);
-            apart += setting.loss(&mut Pass::new(&setting.base, 64, 0));
+    // Short ones, and such that take several windows of queries in what is shared and in what is not.
+    for (n_longer, n_shared) in [(0, 6), (120, 110)] {
+        let sequences = tiny::sequences(3 + n_longer / 5, 5);
+        let sequences = &sequences[n_longer / 5..];
+        for architecture in tiny::ARCHITECTURES {
+            let mut setting = setting(architecture, 0.0);
+            let (pack, rows) = batch(sequences, n_shared);
+            (setting.pack, setting.rows) = (pack.clone(), rows.clone());
+            let mut pass = Pass::new(&setting.base, 256);
+            let (together, grads) = (setting.loss(&mut pass), setting.gradient(0).1);
+            let (mut apart, mut sum) = (0.0, vec![0.0; grads.len()]);
+            for family in &pack.families {
+                for own in &family.own {
+                    let whole = family.shared.clone().chain(own.clone());
+                    let tokens: Vec<u32> = whole.map(|row| pack.tokens[row]).collect();
+                    setting.pack = Pack::default();
+                    setting.pack.push(&tokens);
+                    setting.rows = rows.iter().filter(|r| own.contains(&r.row)).copied().collect();
+                    setting.rows.iter_mut().for_each(|r| r.row = r.row + tokens.len() - own.end);
+                    apart += setting.loss(&mut pass);
+                    sum.iter_mut().zip(setting.gradient(0).1).for_each(|(sum, g)| *sum += g);
+                }
+            }
+            assert!(
+                (together - apart).abs() < 1e-5 * together,
+                "{architecture}: {together} is {apart} apart"
+            );
+            let off = grads.iter().zip(&sum).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+            let length = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
+            assert!(off < 1e-5 * length, "{architecture}: the gradient is {off} of {length} off");
         }
-        assert!((together - apart).abs() < 1e-5, "{architecture}: {together} is {apart} one by one");
     }
 }

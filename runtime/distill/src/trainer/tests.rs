@@ -250,10 +250,9 @@ fn a_run_that_will_not_fit_is_refused_with_the_sum() {
     let error = Trainer::new(base(), recipe(), examples(), settings(1_000_000)).unwrap_err().to_string();
     assert!(error.contains("model file") && error.contains("logits") && error.contains("= "), "{error}");
     let all = Trainer::new(base(), recipe(), examples(), settings(1 << 30)).unwrap();
-    assert_eq!(all.estimate().n_kept_layers, 2);
     let tight = all.estimate().n_bytes() - 1;
     let some = Trainer::new(base(), recipe(), examples(), settings(tight)).unwrap();
-    assert_eq!(some.estimate().n_kept_layers, 0);
+    assert!(some.estimate().n_inner < all.estimate().n_inner);
     assert!(some.estimate().n_bytes() <= tight);
 }
 

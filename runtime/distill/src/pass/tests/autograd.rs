@@ -100,14 +100,14 @@ impl<'g> Model<'g> {
 /// Who sees whom, and where each row stands in its sequence.
 fn mask_and_positions(pack: &Pack) -> (Vec<f32>, Vec<i32>) {
     let n = pack.n_rows();
-    let (mut mask, mut positions) = (vec![f32::NEG_INFINITY; n * n], vec![0; n]);
-    for sequence in &pack.sequences {
-        for row in sequence.clone() {
-            mask[row * n + sequence.start..=row * n + row].fill(0.0);
-            positions[row] = (row - sequence.start) as i32;
+    let mut mask = vec![f32::NEG_INFINITY; n * n];
+    for (before, run) in pack.families.iter().flat_map(crate::pack::Family::runs) {
+        for row in run.clone() {
+            mask[row * n + before.start..row * n + before.end].fill(0.0);
+            mask[row * n + run.start..=row * n + row].fill(0.0);
         }
     }
-    (mask, positions)
+    (mask, pack.positions.iter().map(|&p| p as i32).collect())
 }
 
 /// The loss, and ggml's gradient of each tensor of the adapter, by name.
