@@ -2,6 +2,7 @@
 
 mod bundle;
 mod panel;
+mod review;
 
 use r2d_edge::wire::schemas;
 use r2d_tests::process::{edge, free_port, have, output, text};
@@ -21,7 +22,9 @@ fn validate(messages: &[Seen]) -> Vec<String> {
             ["ans", _, kind] => kind,
             ["step", _] => "step",
             ["verdict", "latest"] => "verdict",
-            ["req", _] => continue,
+            ["req", _] | ["review", "decision", _] => continue,
+            ["review", "pending", _] => "review_pending",
+            ["review", "outcome", _] => "review_outcome",
             [kind] => kind,
             _ => panic!("an unknown topic: {message:?}"),
         };

@@ -5,7 +5,7 @@ use r2d_firmware_host::button::Button;
 use r2d_firmware_host::codec::MAX_WIRE;
 use r2d_firmware_host::light::Light;
 use r2d_firmware_host::message::Permit;
-use r2d_firmware_host::panel::{Outputs, Panel};
+use r2d_firmware_host::panel::{Outputs, Panel, PressError};
 use r2d_firmware_host::session::Nonce;
 use r2d_firmware_host::tick::{SILENCE, Tick};
 use r2d_tests::process::{PATIENCE, Process, free_port, have, skip};
@@ -21,10 +21,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A panel that runs on a thread.
-struct Wired {
+pub(crate) struct Wired {
     panel: Arc<Mutex<Panel>>,
     began: Instant,
-    line: String,
+    pub(crate) line: String,
     over: Arc<AtomicBool>,
     /// While it is set the line carries noise besides, as much as it takes.
     noisy: Arc<AtomicBool>,
@@ -35,7 +35,7 @@ struct Wired {
 }
 
 impl Wired {
-    fn start(name: &str, station: &str) -> Self {
+    pub(crate) fn start(name: &str, station: &str) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -84,15 +84,19 @@ impl Wired {
         Self { panel, began, line, over, noisy, n_noise, thread: Some(thread), _slave: slave }
     }
 
-    fn outputs(&self) -> Outputs {
+    pub(crate) fn outputs(&self) -> Outputs {
         self.panel.lock().unwrap().outputs(ticks(self.began))
     }
 
-    fn press(&self, button: Button) {
-        self.panel.lock().unwrap().press(ticks(self.began), button).unwrap();
+    pub(crate) fn press(&self, button: Button) {
+        self.try_press(button).unwrap();
     }
 
-    fn wait_for(&self, what: &str, wanted: impl Fn(Outputs) -> bool) {
+    pub(crate) fn try_press(&self, button: Button) -> Result<(), PressError> {
+        self.panel.lock().unwrap().press(ticks(self.began), button)
+    }
+
+    pub(crate) fn wait_for(&self, what: &str, wanted: impl Fn(Outputs) -> bool) {
         let until = Instant::now() + PATIENCE;
         while !wanted(self.outputs()) {
             assert!(Instant::now() < until, "no {what}: {:?}", self.outputs());
@@ -119,7 +123,7 @@ fn ticks(began: Instant) -> Tick {
 }
 
 /// A request of a station.
-fn ask_for(station: &str, name: &str, prompt: &str) -> String {
+pub(crate) fn ask_for(station: &str, name: &str, prompt: &str) -> String {
     let mut payload: serde_json::Value = serde_json::from_str(&ask(name, prompt)).unwrap();
     payload["station"] = station.into();
     payload.to_string()

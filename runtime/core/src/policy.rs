@@ -69,6 +69,18 @@ pub enum RefusalKind {
     Model,
 }
 
+/// Which requests a person is asked to decide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Review {
+    /// None: undecided stays undecided.
+    #[default]
+    None,
+    /// Those that the model read and left undecided.
+    Undecided,
+}
+
 /// Thresholds, budgets and modes of one site.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,6 +124,9 @@ pub struct Policy {
     pub deadline_ms: u32,
     /// Whose words a refusal uses.
     pub refusal: RefusalKind,
+    /// Which requests a person is asked to decide.
+    #[serde(default)]
+    pub review: Review,
 }
 
 impl Default for Policy {
@@ -136,6 +151,7 @@ impl Default for Policy {
             segment_max_tokens: 64,
             deadline_ms: 60_000,
             refusal: RefusalKind::Fixed,
+            review: Review::None,
         }
     }
 }

@@ -4,10 +4,10 @@
 //! model, the adapter and the whole policy, so that a verdict can be made again from it.
 
 use crate::id::Id;
-use crate::policy::Policy;
+use crate::policy::{Mode, Policy, Review};
 use crate::request::Task;
 use crate::trace::Trace;
-use crate::verdict::Verdict;
+use crate::verdict::{Decision, Reason, Verdict};
 use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +79,20 @@ pub struct Record {
     pub cost: Cost,
     /// Where the asker wants the answer besides the device's own topics (already checked against the allow-list).
     pub reply_to: Option<ReplyTo>,
+}
+
+impl Record {
+    /// Whether a person is asked to decide: the policy wants it, the model read the request, and what it left undecided
+    /// is a doubt of its own. Whoever took the request back needs no decision.
+    #[must_use]
+    pub fn asks_person(&self) -> bool {
+        let wanted = self.policy.is_some_and(|p| p.review == Review::Undecided && p.mode == Mode::Enforce);
+        let doubt = matches!(
+            self.verdict.reason,
+            Reason::LooksSpent | Reason::Deadline | Reason::ContextFull | Reason::Unreadable
+        );
+        wanted && doubt && self.verdict.decision == Decision::Undecided
+    }
 }
 
 /// An MQTT 5 response topic with its correlation data.

@@ -21,7 +21,7 @@ pub(crate) enum Command {
     },
     /// Show records
     Show {
-        /// Only the record of this request
+        /// Only the record of this request, and of a person's decision on it
         #[arg(long, value_name = "ID")]
         id: Option<String>,
         /// Only the last N records
@@ -91,9 +91,11 @@ fn show(folder: &Path, id: Option<&str>, last: usize, json: bool) -> anyhow::Res
     let mut kept: VecDeque<(Link, Box<serde_json::value::RawValue>)> = VecDeque::new();
     for entry in audit::read_from(folder, 1)? {
         let (link, raw) = entry?;
-        let wanted = id.is_none_or(
-            |id| matches!(Entry::parse(&raw), Ok(Entry::Request(record)) if record.id.as_str() == id),
-        );
+        let wanted = id.is_none_or(|id| match Entry::parse(&raw) {
+            Ok(Entry::Request(record)) => record.id.as_str() == id,
+            Ok(Entry::Review(record)) => record.id.as_str() == id,
+            _ => false,
+        });
         if wanted {
             if kept.len() >= last {
                 kept.pop_front();
@@ -108,6 +110,9 @@ fn show(folder: &Path, id: Option<&str>, last: usize, json: bool) -> anyhow::Res
         }
         let (ts, name, told) = match Entry::parse(raw) {
             Ok(Entry::Request(record)) => (record.ts, record.id, output::verdict(&record.verdict)),
+            Ok(Entry::Review(record)) => {
+                (record.ts, record.id, format!("{} by {}", record.decision, record.by))
+            }
             Ok(Entry::Panel(record)) => (record.ts, record.station, record.event.to_string()),
             Err(_) => {
                 output::line(format!("{:>6}  a record of an unknown form; --json shows it", link.seq));

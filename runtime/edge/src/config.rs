@@ -20,7 +20,7 @@ mod secret;
 mod tests;
 
 pub use address::BrokerAddress;
-pub use choice::{Combine, Depth, KvType, Mode, OnRethink, RefusalKind};
+pub use choice::{Combine, Depth, KvType, Mode, OnRethink, RefusalKind, Review};
 pub use fault::{ConfigErrors, Fault, MAX_PROBLEMS, Origin, Problem};
 pub use home::{Lookup, Platform, config_file, host_name, state_home};
 pub use layer::{RESERVED_VARIABLES, device_id};

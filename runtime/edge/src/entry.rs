@@ -1,4 +1,4 @@
-//! What a line of the audit log holds: a decided request, or what happened at a panel.
+//! What a line of the audit log holds: a decided request, what a person decided on one, or what happened at a panel.
 //!
 //! Not the chain around it ([`crate::audit`], which takes any JSON). Invariant: the schema name alone says which it is, and
 //! an unknown one is an error, never skipped.
@@ -15,6 +15,62 @@ use std::fmt;
 
 /// The schema name of what happened at a panel.
 pub const PANEL_SCHEMA: &str = "r2d.panel/1";
+
+/// The schema name of a person's decision.
+pub const REVIEW_SCHEMA: &str = "r2d.review/1";
+
+/// A person's decision on a request that the model left undecided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReviewRecord {
+    /// Always [`REVIEW_SCHEMA`].
+    pub schema: String,
+    /// The request's id.
+    pub id: Id,
+    /// When it was decided: RFC 3339, UTC, milliseconds.
+    pub ts: String,
+    /// The device, as `site/area/line/device`.
+    pub device: String,
+    /// Id of this run of the runtime.
+    pub boot: Id,
+    /// What was decided.
+    pub decision: Choice,
+    /// Who decided, by their own account; of a panel, its station.
+    pub by: String,
+    /// How the decision came.
+    pub via: Via,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// What a person decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// The request is harmless and may go on.
+    Approve,
+    /// It is not.
+    Deny,
+}
+
+/// How a decision came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// As a message.
+    Mqtt,
+    /// By a panel's button.
+    Panel,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Approve => "approved",
+            Self::Deny => "denied",
+        })
+    }
+}
 
 /// What happened at a panel and is no request: a canned question that a button asked is one, and stands as such.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -65,7 +121,7 @@ pub enum PanelEvent {
         /// Why not.
         why: NotAsked,
     },
-    /// Approve was pressed.
+    /// Approve was pressed and decided nothing: a decision that was taken stands as such.
     Approve {
         /// The request that the panel showed.
         request: Id,
@@ -169,7 +225,7 @@ impl fmt::Display for PanelEvent {
             Self::NotAsked { button, why: NotAsked::Congested } => {
                 write!(f, "button {button} was pressed and not taken: the disk or the broker is behind")
             }
-            Self::Approve { request } => write!(f, "approve was pressed for {request}"),
+            Self::Approve { request } => write!(f, "approve was pressed for {request} and not taken"),
             Self::Report { open, light, latched_by, request } => {
                 write!(f, "{} and {light}", if *open { "open" } else { "closed" })?;
                 if let Some(cause) = latched_by {
@@ -186,6 +242,8 @@ impl fmt::Display for PanelEvent {
 pub enum Entry {
     /// A decided request.
     Request(Box<Record>),
+    /// What a person decided.
+    Review(Box<ReviewRecord>),
     /// What happened at a panel.
     Panel(Box<PanelRecord>),
 }
@@ -203,6 +261,7 @@ impl Entry {
         let Schema { schema } = serde_json::from_str(raw.get())?;
         match schema.as_str() {
             RECORD_SCHEMA => serde_json::from_str(raw.get()).map(|record| Self::Request(Box::new(record))),
+            REVIEW_SCHEMA => serde_json::from_str(raw.get()).map(|record| Self::Review(Box::new(record))),
             PANEL_SCHEMA => serde_json::from_str(raw.get()).map(|record| Self::Panel(Box::new(record))),
             other => Err(serde::de::Error::custom(format!("unknown schema {other:?}"))),
         }
@@ -266,6 +325,24 @@ mod tests {
             serde_json::to_string(&report).unwrap(),
             r#"{"event":"report","open":false,"light":"latched","latched_by":"self_check"}"#
         );
+    }
+
+    #[test]
+    fn a_decision_is_read_as_it_was_written() {
+        let record = ReviewRecord {
+            schema: REVIEW_SCHEMA.into(),
+            id: Id::parse("a-1").unwrap(),
+            ts: "2026-01-01T00:00:00.000Z".into(),
+            device: "s/a/l/d".into(),
+            boot: Id::parse("b").unwrap(),
+            decision: Choice::Approve,
+            by: "press-4".into(),
+            via: Via::Panel,
+            note: None,
+        };
+        let text = serde_json::to_string(&record).unwrap();
+        assert!(text.contains(r#""decision":"approve","by":"press-4","via":"panel""#), "{text}");
+        assert_eq!(parse(&text).unwrap(), Entry::Review(Box::new(record)));
     }
 
     #[test]

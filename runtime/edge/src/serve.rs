@@ -22,6 +22,7 @@ use crate::wire::{State, Status};
 use crate::worker::Worker;
 use anyhow::Context;
 use r2d_core::id::Id;
+use r2d_core::policy::Review;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -140,6 +141,7 @@ fn identity(config: &Config) -> anyhow::Result<Identity> {
         device: format!("{}/{}/{}/{}", d.site, d.area, d.line, d.device),
         boot: boot_id()?,
         valid: Duration::from_secs(u64::from(config.service.verdict_valid_s)),
+        review: Duration::from_secs(u64::from(config.service.review_s)),
     })
 }
 
@@ -218,7 +220,7 @@ fn connect(
             payload: publication::json(&offline),
             retain: true,
         }),
-        subscriptions: who.base.subscriptions(pool),
+        subscriptions: who.base.subscriptions(pool, config.policy.review != Review::None),
         ..LinkOptions::new(url, client_id)
     };
     Ok(Link::start(options)?)

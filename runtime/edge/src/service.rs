@@ -11,6 +11,7 @@ mod exchange;
 mod outbox;
 mod panel;
 pub(crate) mod publication;
+mod review;
 
 use crate::audit::{AuditError, AuditLog, Link};
 use crate::config::Config;
@@ -48,6 +49,8 @@ pub(crate) struct Identity {
     pub(crate) boot: Id,
     /// How long a verdict holds.
     pub(crate) valid: Duration,
+    /// How long a person may take to decide.
+    pub(crate) review: Duration,
 }
 
 /// All that the service holds.
@@ -76,8 +79,8 @@ pub(crate) struct Progress {
     /// The outbox row that the broker has to acknowledge next.
     in_flight: Option<OutboxKey>,
     up: bool,
-    /// Requests of this connection that wait until the disk and the broker keep up again.
-    held: VecDeque<(Task, Message)>,
+    /// Requests and decisions of this connection that wait until the disk and the broker keep up again.
+    held: VecDeque<Message>,
     /// Decided, but the disk did not take the record yet.
     unrecorded: VecDeque<(Record, Vec<AckToken>)>,
     counts: Counts,
@@ -213,6 +216,9 @@ impl Service<'_> {
                 Entry::Request(record) => {
                     self.project(&record, link)?;
                 }
+                Entry::Review(record) => {
+                    self.project_review(&record, link)?;
+                }
                 Entry::Panel(_) => {
                     self.store.apply(link.seq, None, &[])?;
                 }
@@ -229,9 +235,15 @@ impl Service<'_> {
             self.link.ack(message.ack);
             return Ok(());
         };
+        if kind != InTopic::Cancel && self.is_congested()? {
+            // Not acknowledged, so the broker keeps it too and, at its receive maximum, sends no more.
+            self.state.held.push_back(message);
+            return Ok(());
+        }
         match kind {
             InTopic::Ask | InTopic::PoolAsk => self.on_request(Task::Ask, message),
             InTopic::Check => self.on_request(Task::Check, message),
+            InTopic::Decision(request) => self.on_decision(&request, message),
             InTopic::Cancel => {
                 if let Ok(cancel) = wire::parse_cancel(&message.payload)
                     && !message.retain
@@ -246,11 +258,6 @@ impl Service<'_> {
     }
 
     fn on_request(&mut self, task: Task, message: Message) -> anyhow::Result<()> {
-        if self.is_congested()? {
-            // Not acknowledged, so the broker keeps it too and, at its receive maximum, sends no more.
-            self.state.held.push_back((task, message));
-            return Ok(());
-        }
         let max_prompt = self.config.service.max_prompt_bytes as usize;
         let parsed = wire::parse_ask(&message.payload, max_prompt, SystemTime::now());
         let fault = match parsed {
@@ -278,11 +285,11 @@ impl Service<'_> {
         Ok(())
     }
 
-    /// Takes up requests that were held, as long as there is room.
+    /// Takes up what was held, as long as there is room.
     fn take_up_held(&mut self) -> anyhow::Result<()> {
         while !self.state.held.is_empty() && !self.is_congested()? {
-            if let Some((task, message)) = self.state.held.pop_front() {
-                self.on_request(task, message)?;
+            if let Some(message) = self.state.held.pop_front() {
+                self.on_message(message)?;
             }
         }
         Ok(())
@@ -361,17 +368,15 @@ impl Service<'_> {
             acks.push(ack);
             return Ok(None);
         }
-        let id = request.id.as_str();
-        let Some(answered) = self.store.answered(id)? else {
+        let Some(kept) = self.kept(&request.id)? else {
             return Ok(Some(ack));
         };
-        let kept: publication::Kept =
-            serde_json::from_slice(&answered.payload).context("a stored answer is damaged")?;
         if kept.asked != asked {
             return self.tell_reused(request, reply_to, ack);
         }
         // What still waits in the outbox need not be sent twice, unless to another place.
-        let waits = self.store.pending_for(id)? && (reply_to.is_none() || reply_to == kept.reply_to.as_ref());
+        let waits = self.store.pending_for(request.id.as_str())?
+            && (reply_to.is_none() || reply_to == kept.reply_to.as_ref());
         let again = if waits { Vec::new() } else { kept.again(&self.who, &request.id, reply_to) };
         let rows = self.store.enqueue(&again)?;
         self.ack_after(rows, vec![ack])?;

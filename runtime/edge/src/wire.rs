@@ -5,7 +5,11 @@
 //! these types. Invariant: a payload that cannot be read gives a [`Fault`] that names what is wrong, never a
 //! request.
 
-use crate::entry::PanelRecord;
+mod review;
+
+pub use review::{ReviewDecision, ReviewOutcome, ReviewPending, parse_decision};
+
+use crate::entry::{PanelRecord, ReviewRecord};
 use r2d_core::id::Id;
 use r2d_core::policy::{Mode, Policy};
 use r2d_core::record::{Record, Weights};
@@ -372,6 +376,10 @@ pub fn schemas() -> Vec<(&'static str, serde_json::Value)> {
         ("audit", of::<AuditMessage>()),
         ("record", of::<Record>()),
         ("panel", of::<PanelRecord>()),
+        ("review", of::<ReviewRecord>()),
+        ("review_pending", of::<ReviewPending>()),
+        ("review_decision", of::<ReviewDecision>()),
+        ("review_outcome", of::<ReviewOutcome>()),
     ]
 }
 

@@ -5,7 +5,7 @@
 
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor, value};
 
-pub use r2d_core::policy::{Combine, Depth, Mode, OnRethink, RefusalKind};
+pub use r2d_core::policy::{Combine, Depth, Mode, OnRethink, RefusalKind, Review};
 pub use r2d_engine::llama::KvType;
 
 /// The serde names of the enum `T`, in their order; empty when `T` is not an enum.

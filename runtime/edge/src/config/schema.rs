@@ -3,7 +3,7 @@
 //! Not a place for logic: the macro at the top turns the list below it into the structs, their defaults and
 //! [`KEYS`]. Invariant: every field of [`Config`] is a key and every key a field.
 
-use super::choice::{Combine, Depth, KvType, Mode, OnRethink, RefusalKind, names_of};
+use super::choice::{Combine, Depth, KvType, Mode, OnRethink, RefusalKind, Review, names_of};
 use super::key::Allowed::{Choice, Integer, Languages, List, Real, Text};
 use super::key::{Form, Key};
 use super::refusal;
@@ -139,6 +139,8 @@ keys! {
         deadline_ms: u32 = 60_000, Integer(100, 3_600_000), "ms";
         /// Whose words a refusal uses: the fixed sentence or the model's own, checked.
         refusal: RefusalKind = RefusalKind::Fixed, Choice(names_of::<RefusalKind>);
+        /// Which requests a person is asked to decide: none, or those that the model left undecided.
+        review: Review = Review::None, Choice(names_of::<Review>);
     }
 
     /// What a refusal says.
@@ -199,6 +201,8 @@ keys! {
         max_prompt_bytes: u32 = 16_384, Integer(1, 1_048_576), "bytes";
         /// How long a verdict holds.
         verdict_valid_s: u32 = 30, Integer(1, 86_400), "s";
+        /// How long a person may take to decide what was left undecided; see policy.review.
+        review_s: u32 = 600, Integer(1, 86_400), "s";
         /// Time from one heartbeat to the next.
         heartbeat_s: u32 = 5, Integer(1, 3600), "s";
         /// Messages kept on disk until the broker has them.
@@ -246,6 +250,7 @@ impl Policy {
             segment_max_tokens: self.segment_max_tokens,
             deadline_ms: self.deadline_ms,
             refusal: self.refusal,
+            review: self.review,
         }
     }
 }

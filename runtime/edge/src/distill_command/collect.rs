@@ -1,18 +1,20 @@
 //! `distill collect`: turns what the audit log holds, and what a person says was right, into trajectories to be confirmed.
 //!
-//! It never writes to the log, and never over a file that is there. What becomes of a record is said by
+//! What was right stands in a file, or in the log itself where people decided what the model left undecided. It never writes
+//! to the log, and never over a file that is there. What becomes of a record is said by
 //! `r2d_distill::collect`; here the chain is checked first, and a broken one is refused.
 
-use crate::audit;
-use crate::entry::Entry;
+use crate::audit::{self, Link};
+use crate::entry::{Choice, Entry};
 use crate::exit::{Exit, UsageError};
 use crate::output;
 use anyhow::Context;
 use clap::Args;
 use r2d_core::record::Record;
 use r2d_distill::collect::{self, Collected, Decision, Todo};
-use r2d_distill::trajectory::{self, Trajectory};
+use r2d_distill::trajectory::{self, Label, Trajectory};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -24,9 +26,10 @@ const MAX_NAMED: usize = 5;
 
 #[derive(Debug, Args)]
 pub(crate) struct CollectArgs {
-    /// What a person says of recorded requests: JSON lines with id, label (safe or unsafe), and answer or note
+    /// What a person says of recorded requests: JSON lines with id, label (safe or unsafe), and answer or note; goes
+    /// before what the log has of people's decisions, which are always taken
     #[arg(long, value_name = "FILE")]
-    decisions: PathBuf,
+    decisions: Option<PathBuf>,
     /// File of the trajectories; what a person has to complete goes beside it, to *.todo.jsonl
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -76,7 +79,8 @@ pub(crate) fn run(args: &CollectArgs, home: &Path) -> anyhow::Result<Exit> {
             return Err(UsageError(format!("{} is there already; {hint}", file.display())).into());
         }
     }
-    let decisions = collect::read_decisions(&args.decisions).map_err(|e| UsageError(e.to_string()))?;
+    let told = args.decisions.as_deref().map(collect::read_decisions).transpose();
+    let told = told.map_err(|e| UsageError(e.to_string()))?.unwrap_or_default();
     let report = audit::verify(&folder)?;
     if !report.is_sound() {
         for problem in &report.problems {
@@ -84,6 +88,12 @@ pub(crate) fn run(args: &CollectArgs, home: &Path) -> anyhow::Result<Exit> {
         }
         output::line("the chain is broken, nothing was collected; hint: `r2d-edge audit verify` says more");
         return Ok(Exit::Refused);
+    }
+    let mut decisions = decided_in(&folder)?;
+    decisions.extend(told);
+    if decisions.is_empty() {
+        let hint = "hint: --decisions FILE names them; policy.review has people decide";
+        return Err(UsageError(format!("the log holds no decision of a person; {hint}")).into());
     }
     let (counts, fit, todo) = gather(&folder, decisions, args)?;
     trajectory::write(&args.out, &fit)?;
@@ -96,6 +106,31 @@ pub(crate) fn run(args: &CollectArgs, home: &Path) -> anyhow::Result<Exit> {
     }
     tell(&counts, args.json);
     Ok(Exit::Done)
+}
+
+/// What people decided while the device served.
+fn decided_in(folder: &Path) -> anyhow::Result<HashMap<String, Decision>> {
+    let mut decisions = HashMap::new();
+    for entry in audit::read_from(folder, 1)? {
+        let (link, raw) = entry?;
+        let entry = parse(&raw, link)?;
+        if let Entry::Review(review) = entry {
+            let label = match review.decision {
+                Choice::Approve => Label::Safe,
+                Choice::Deny => Label::Unsafe,
+            };
+            let id = review.id.to_string();
+            let decision = Decision { id: id.clone(), label, answer: None, note: review.note };
+            // A request has one decision; should its id come again after a long time, the first one was about the
+            // record that is taken.
+            decisions.entry(id).or_insert(decision);
+        }
+    }
+    Ok(decisions)
+}
+
+fn parse(raw: &RawValue, link: Link) -> anyhow::Result<Entry> {
+    Entry::parse(raw).with_context(|| format!("audit record {} is of an unknown form", link.seq))
 }
 
 /// Reads the log and takes what decisions speak of.
@@ -111,9 +146,7 @@ fn gather(
         if args.limit.is_some_and(|n| fit.len() + todo.len() >= n) || decisions.is_empty() {
             break;
         }
-        let entry =
-            Entry::parse(&raw).with_context(|| format!("audit record {} is of an unknown form", link.seq))?;
-        let Entry::Request(record) = entry else { continue };
+        let Entry::Request(record) = parse(&raw, link)? else { continue };
         if !collect::is_candidate(&record) || !is_since(&record, args.since)? {
             continue;
         }

@@ -12,6 +12,8 @@ use super::link::{Qos, Subscription};
 
 /// The first two levels of every topic: product and version of the topic tree.
 const ROOT: &str = "r2d/v1";
+/// Under which decisions arrive, by their request's id.
+const DECISION: &str = "review/decision/";
 
 /// Why a text cannot be used in a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -55,6 +57,10 @@ pub enum OutTopic<'a> {
     VerdictLatest,
     /// The audit record.
     Audit,
+    /// A request that waits for a person.
+    ReviewPending(&'a Id),
+    /// What a person decided on a request.
+    ReviewOutcome(&'a Id),
 }
 
 /// What this device receives.
@@ -68,6 +74,8 @@ pub enum InTopic {
     Cancel,
     /// A question to any worker of the pool.
     PoolAsk,
+    /// A person's decision on a request.
+    Decision(Id),
 }
 
 impl Base {
@@ -95,16 +103,21 @@ impl Base {
             OutTopic::Verdict => format!("{base}/verdict"),
             OutTopic::VerdictLatest => format!("{base}/verdict/latest"),
             OutTopic::Audit => format!("{base}/audit"),
+            OutTopic::ReviewPending(request) => format!("{base}/review/pending/{request}"),
+            OutTopic::ReviewOutcome(request) => format!("{base}/review/outcome/{request}"),
         }
     }
 
-    /// The subscriptions of this device; `pool` adds the shared one of its workers.
-    pub fn subscriptions(&self, pool: Option<&Id>) -> Vec<Subscription> {
+    /// The subscriptions of this device; `pool` adds the shared one of its workers, `reviews` people's decisions.
+    pub fn subscriptions(&self, pool: Option<&Id>, reviews: bool) -> Vec<Subscription> {
         let base = &self.prefix;
         let mut all: Vec<Subscription> = ["req/ask", "req/check", "req/cancel"]
             .iter()
             .map(|tail| Subscription::new(format!("{base}/{tail}")))
             .collect();
+        if reviews {
+            all.push(Subscription::new(format!("{base}/{DECISION}+")));
+        }
         if let Some(pool) = pool {
             all.push(Subscription::new(format!("$share/workers/{}", self.pool_ask(pool))));
         }
@@ -121,7 +134,7 @@ impl Base {
             "req/ask" => Some(InTopic::Ask),
             "req/check" => Some(InTopic::Check),
             "req/cancel" => Some(InTopic::Cancel),
-            _ => None,
+            tail => Id::parse(tail.strip_prefix(DECISION)?).ok().map(InTopic::Decision),
         }
     }
 
@@ -202,6 +215,8 @@ mod tests {
             (OutTopic::Verdict, "verdict"),
             (OutTopic::VerdictLatest, "verdict/latest"),
             (OutTopic::Audit, "audit"),
+            (OutTopic::ReviewPending(&request), "review/pending/q-1"),
+            (OutTopic::ReviewOutcome(&request), "review/outcome/q-1"),
         ];
         for (out, tail) in names {
             assert_eq!(base.topic(out), format!("r2d/v1/plant/hall-2/line_1/edge7/{tail}"));
@@ -223,7 +238,10 @@ mod tests {
         assert_eq!(read("req/ask"), Some(InTopic::Ask));
         assert_eq!(read("req/check"), Some(InTopic::Check));
         assert_eq!(read("req/cancel"), Some(InTopic::Cancel));
-        for other in ["req/ask/x", "req", "status", "config/desired", "review/decision/a", ""] {
+        assert_eq!(read("review/decision/q-1"), Some(InTopic::Decision(id("q-1"))));
+        for other in
+            ["req/ask/x", "req", "status", "config/desired", "review/decision/", "review/decision/a/b", ""]
+        {
             assert_eq!(read(other), None, "{other}");
         }
         assert_eq!(base.parse("r2d/v1/plant/pool/p/req/ask", Some(&pool)), Some(InTopic::PoolAsk));
@@ -234,7 +252,7 @@ mod tests {
 
     #[test]
     fn no_subscription_wants_what_was_retained_before() {
-        let all = base().subscriptions(Some(&id("p")));
+        let all = base().subscriptions(Some(&id("p")), true);
         assert!(all.iter().all(|s| is_filter(&s.filter) && !s.retained));
         assert!(all.iter().any(|s| s.filter == "$share/workers/r2d/v1/plant/pool/p/req/ask"));
     }
@@ -256,12 +274,12 @@ mod tests {
         ) {
             let (site, request) = (id(&site), id(&request));
             let base = Base::new(site, &request, &request, &request);
-            for out in [OutTopic::Status, OutTopic::AnswerFinal(&request), OutTopic::Step(&request)] {
+            for out in [OutTopic::Status, OutTopic::AnswerFinal(&request), OutTopic::ReviewOutcome(&request)] {
                 let name = base.topic(out);
                 prop_assert!(is_concrete(&name));
                 prop_assert_eq!(base.parse(&name, Some(&request)), None);
             }
-            for subscription in base.subscriptions(Some(&request)) {
+            for subscription in base.subscriptions(Some(&request), true) {
                 let arrives = subscription.filter.replace("$share/workers/", "").replace('+', request.as_str());
                 prop_assert!(base.parse(&arrives, Some(&request)).is_some(), "{}", arrives);
             }

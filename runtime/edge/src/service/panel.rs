@@ -1,11 +1,12 @@
 //! What the service tells the panels of its stations, and what their buttons want.
 //!
 //! A panel hears of a request when the worker has it, and of the verdict when the record is on the disk: it can never
-//! permit what the log does not know. Invariant: only an enforced `allow` is ruled as one.
+//! permit what the log does not know. Invariant: only an enforced `allow` is ruled as one, or what a person approved.
 
+use super::review::Decision;
 use super::{Pending, Service};
 use crate::audit::AuditError;
-use crate::entry::{NotAsked, PANEL_SCHEMA, PanelEvent, PanelRecord};
+use crate::entry::{Choice, NotAsked, PANEL_SCHEMA, PanelEvent, PanelRecord, Via};
 use crate::serial::{Happening, What};
 use crate::{output, wire};
 use anyhow::Context;
@@ -56,11 +57,12 @@ impl Service<'_> {
     pub(super) fn rule(&self, record: &Record) {
         let Some(station) = &record.station else { return };
         let enforced = record.policy.is_some_and(|p| p.mode == Mode::Enforce);
-        let ruling = match Ruling::from(record.verdict.decision) {
-            Ruling::Allow if !enforced => Ruling::Undecided,
-            ruling => ruling,
+        let (ruling, valid) = match Ruling::from(record.verdict.decision) {
+            Ruling::Allow if !enforced => (Ruling::Undecided, self.who.valid),
+            _ if record.asks_person() => (Ruling::Review, self.who.review),
+            ruling => (ruling, self.who.valid),
         };
-        self.panels.rule(station, &record.id, ruling, record.verdict.reason, self.who.valid);
+        self.panels.rule(station, &record.id, ruling, record.verdict.reason, valid);
     }
 
     /// Something happened at a panel: it is acted on at once, and stands in the audit log.
@@ -78,10 +80,14 @@ impl Service<'_> {
                 output::note(format!("reset was pressed at {station}"));
                 PanelEvent::Reset
             }
-            What::Pressed(Wish::Approve(request)) => {
-                output::warn(format!("{request} was approved at {station}, but no review is asked for here"));
-                PanelEvent::Approve { request }
-            }
+            What::Pressed(Wish::Approve(request)) => match self.approve(&station, &request)? {
+                // The decision has a record of its own.
+                Ok(()) => return Ok(()),
+                Err(why) => {
+                    output::warn(format!("{request} was approved at {station} and it was not taken: {why}"));
+                    PanelEvent::Approve { request }
+                }
+            },
             What::Connected(panel) => PanelEvent::Connected { panel },
             What::Disconnected(why) => PanelEvent::Disconnected { why },
             What::Reported(report) => report.into(),
@@ -131,6 +137,15 @@ impl Service<'_> {
             }
             Err(error) => Err(error).context("the audit log takes no more records"),
         }
+    }
+
+    fn approve(&mut self, station: &Id, request: &Id) -> anyhow::Result<Result<(), String>> {
+        if self.is_congested()? {
+            return Ok(Err("the disk or the broker is behind".into()));
+        }
+        let decision =
+            Decision { choice: Choice::Approve, by: station.to_string(), via: Via::Panel, note: None };
+        Ok(self.decide(request, decision)?.map(|_| ()).map_err(|not| not.detail))
     }
 
     fn ask_canned(&mut self, station: &Id, button: u8) -> anyhow::Result<Result<(), NotAsked>> {

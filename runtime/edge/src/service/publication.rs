@@ -4,12 +4,14 @@
 
 use super::Identity;
 use crate::audit::Link;
+use crate::entry::Choice;
 use crate::mqtt::topic::OutTopic;
 use crate::store::Outgoing;
-use crate::wire::{AuditMessage, Final, Head, StepMessage, VerdictMessage};
+use crate::wire::{self, AuditMessage, Final, Head, ReviewPending, StepMessage, VerdictMessage};
 use r2d_core::id::Id;
 use r2d_core::record::{Record, ReplyTo};
 use r2d_core::request::Task;
+use r2d_core::verdict::Reason;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -39,6 +41,11 @@ pub(crate) fn of_record(who: &Identity, record: &Record, link: Option<Link>) -> 
             record: record.clone(),
         };
         out.push(message_to(who, OutTopic::Audit, &message));
+        if let Some(review) = Review::of(who, record) {
+            let pending = ReviewPending::of(record, link.seq, review.until);
+            let pending = message_to(who, OutTopic::ReviewPending(id), &pending);
+            out.push(Outgoing { expiry_s: u32::try_from(who.review.as_secs()).ok(), ..pending });
+        }
     }
     // The asker's own topic comes last: when its message has arrived, all others have.
     if let Some(to) = &record.reply_to {
@@ -57,6 +64,28 @@ pub(crate) struct Kept {
     /// The answer; none for a check.
     answer: Option<Final>,
     verdict: VerdictMessage,
+    /// What a person was asked about it, if one was.
+    #[serde(default)]
+    pub(crate) review: Option<Review>,
+}
+
+/// What a person is asked about a request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Review {
+    /// The station that waits for it.
+    pub(crate) station: Option<Id>,
+    /// A decision counts until this moment: RFC 3339, UTC.
+    pub(crate) until: String,
+    /// The decision, once there is one.
+    pub(crate) decided: Option<Choice>,
+}
+
+impl Review {
+    fn of(who: &Identity, record: &Record) -> Option<Self> {
+        let decided_at = humantime::parse_rfc3339(&record.ts).ok().filter(|_| record.asks_person())?;
+        let until = wire::timestamp(decided_at + who.review);
+        Some(Self { station: record.station.clone(), until, decided: None })
+    }
 }
 
 impl Kept {
@@ -67,7 +96,13 @@ impl Kept {
             reply_to: record.reply_to.clone(),
             answer: (record.task == Task::Ask).then(|| Final::of(record, link.seq)),
             verdict: VerdictMessage::of(record, link.seq, Some(link.hash.to_string()), who.valid),
+            review: Review::of(who, record),
         }
+    }
+
+    /// Why the model decided as it did.
+    pub(crate) fn reason(&self) -> Reason {
+        self.verdict.verdict.reason
     }
 
     /// The messages to one who asks again: the answer, or for a check the verdict with the time it was made.
@@ -92,7 +127,8 @@ fn reply(to: &ReplyTo, payload: Vec<u8>) -> Outgoing {
     }
 }
 
-fn message_to(who: &Identity, topic: OutTopic<'_>, message: &impl Serialize) -> Outgoing {
+/// A message on one of the device's own topics.
+pub(crate) fn message_to(who: &Identity, topic: OutTopic<'_>, message: &impl Serialize) -> Outgoing {
     Outgoing {
         topic: who.base.topic(topic),
         payload: json(message),
