@@ -9,9 +9,10 @@ step() { printf '\n== %s\n' "$*"; "$@"; }
 export R2D_REQUIRE_ALL=1   # a test that would be skipped fails instead
 
 step cargo fmt --all --check
-# These two are workspaces of their own.
+# These three are workspaces of their own.
 step cargo fmt --check --manifest-path firmware-host/panel/Cargo.toml
 step cargo fmt --check --manifest-path firmware-host/fuzz/Cargo.toml
+step cargo fmt --check --manifest-path runtime/edge/fuzz/Cargo.toml
 # One profile for everything: another one would compile llama.cpp again.
 step cargo clippy --release --locked --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --release --locked --workspace --no-deps

@@ -56,12 +56,17 @@ fn a_person_decides_once_what_the_model_left_undecided() {
     );
     listener.about("review/pending/d-2", "d-2");
     listener.about("audit", "a-1");
+    // Whoever cuts the judging short does not get to a person by it.
+    let hasty = r#"{"id":"h-1","prompt":"do it at once","deadline_ms":1}"#;
+    assert!(publish(port, &format!("{BASE}/req/ask"), hasty, &[]));
+    assert_eq!(listener.about("verdict", "h-1").payload["reason"], "deadline");
+    listener.about("audit", "h-1");
 
     // What cannot be read, or is about nothing that waits, is told so and decides nothing.
     decide(port, "d-1", &json!({"decision": "approve"}));
     let told = next_outcome(&mut listener, "d-1", |o| o["detail"].as_str().is_some_and(|d| d.contains("by")));
     assert!(told["decision"].is_null() && told["audit_hash"].is_null(), "{told}");
-    for id in ["a-1", "nobody"] {
+    for id in ["a-1", "h-1", "nobody"] {
         decide(port, id, &json!({"decision": "approve", "by": "Ana"}));
         let told = next_outcome(&mut listener, id, |_| true);
         assert!(told["decision"].is_null() && told["detail"].as_str().unwrap().contains("waits"), "{told}");
@@ -184,6 +189,19 @@ fn approve_on_the_panel_opens_what_a_person_was_asked_about() {
         (&taken["decision"], &taken["by"], &taken["via"]),
         (&json!("approve"), &json!("press-4"), &json!("panel"))
     );
+
+    // Approved over MQTT as well; a request that the station has left behind opens and closes nothing.
+    send(ask_for("press-4", "d-3", "do it"));
+    panel.wait_for("the question", |o| o.light == Light::Blue && o.permit == Permit::Closed);
+    decide(port, "d-3", &json!({"decision": "approve", "by": "Ana"}));
+    panel.wait_for("permission", |o| o.permit == Permit::Open);
+    send(ask_for("press-4", "d-4", "do it"));
+    panel.wait_for("the question", |o| o.light == Light::Blue && o.permit == Permit::Closed);
+    send(ask_for("press-4", "a-1", "how do I clear a jam?"));
+    panel.wait_for("permission", |o| o.permit == Permit::Open);
+    decide(port, "d-4", &json!({"decision": "deny", "by": "Ana"}));
+    next_outcome(&mut listener, "d-4", |o| o["decision"] == "deny");
+    assert_eq!(panel.outputs().permit, Permit::Open);
 
     // Denied over MQTT, it is red; approving it afterwards is not possible any more.
     send(ask_for("press-4", "d-2", "do that"));

@@ -83,15 +83,13 @@ pub struct Record {
 
 impl Record {
     /// Whether a person is asked to decide: the policy wants it, the model read the request, and what it left undecided
-    /// is a doubt of its own. Whoever took the request back needs no decision.
+    /// is a doubt of its own. Never when judging was cut short, which an asker can bring about.
     #[must_use]
     pub fn asks_person(&self) -> bool {
         let wanted = self.policy.is_some_and(|p| p.review == Review::Undecided && p.mode == Mode::Enforce);
-        let doubt = matches!(
-            self.verdict.reason,
-            Reason::LooksSpent | Reason::Deadline | Reason::ContextFull | Reason::Unreadable
-        );
-        wanted && doubt && self.verdict.decision == Decision::Undecided
+        let doubt = matches!(self.verdict.reason, Reason::LooksSpent | Reason::Unreadable);
+        let read = self.trace.request.is_some();
+        wanted && read && doubt && self.verdict.decision == Decision::Undecided
     }
 }
 

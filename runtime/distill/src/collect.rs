@@ -140,9 +140,9 @@ fn is_stored(prompt: &str) -> bool {
     !is_hash && !prompt.trim().is_empty()
 }
 
-/// The steps that stayed in the context.
+/// The steps that stayed in the context and have words.
 fn steps(record: &Record) -> Vec<Step> {
-    let stayed = record.trace.steps.iter().filter(|s| !s.rolled_back);
+    let stayed = record.trace.steps.iter().filter(|s| !s.rolled_back && !s.text.trim().is_empty());
     stayed.map(|s| Step { text: one_line(&s.text), pivot: s.pivot }).collect()
 }
 

@@ -210,24 +210,19 @@ pub(crate) struct Extent {
     pub(crate) n_rows: usize,
     /// Nine in ten have no more rows.
     pub(crate) n_common_rows: usize,
-    /// Most rows with a loss.
-    pub(crate) n_loss_rows: usize,
 }
 
 /// Goes through a whole run without the model.
 pub(crate) fn extent(examples: &[Example], recipe: &Recipe) -> Extent {
-    let (mut n_rows, mut n_loss_rows) = (Vec::new(), 0);
+    let mut n_rows = Vec::new();
     for step in (0..u64::from(recipe.epochs)).flat_map(|e| epoch(examples, recipe, e)) {
         let step: Vec<&Example> = step.iter().map(|&i| &examples[i]).collect();
-        for micro in micros(&step, recipe) {
-            n_rows.push(micro.pack.n_rows());
-            n_loss_rows = n_loss_rows.max(micro.rows.len());
-        }
+        n_rows.extend(micros(&step, recipe).iter().map(|micro| micro.pack.n_rows()));
     }
     n_rows.sort_unstable();
     let at =
         |part: usize| n_rows.get((n_rows.len() * part).div_ceil(10).saturating_sub(1)).copied().unwrap_or(0);
-    Extent { n_rows: at(10), n_common_rows: at(9), n_loss_rows }
+    Extent { n_rows: at(10), n_common_rows: at(9) }
 }
 
 #[cfg(test)]
@@ -301,8 +296,15 @@ mod tests {
         let own = |row: usize| micro.pack.families.iter().flat_map(|f| &f.own).any(|own| own.contains(&row));
         assert!(micro.rows.iter().all(|r| own(r.row)));
         let n_rows = micro.pack.n_rows();
-        let whole = Extent { n_rows, n_common_rows: n_rows, n_loss_rows: 24 };
+        let whole = Extent { n_rows, n_common_rows: n_rows };
         assert_eq!(extent(&examples, &Recipe { batch: 8, ..recipe }), whole);
+    }
+
+    #[test]
+    fn a_few_large_steps_do_not_count_as_common() {
+        let examples: Vec<Example> = (11..31).map(example).collect();
+        let recipe = Recipe { batch: 1, epochs: 2, ..Recipe::default() };
+        assert_eq!(extent(&examples, &recipe), Extent { n_rows: 30, n_common_rows: 28 });
     }
 
     #[test]

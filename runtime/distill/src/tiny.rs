@@ -9,7 +9,7 @@ use std::path::Path;
 pub const ARCHITECTURES: [&str; 4] = ["llama", "qwen2", "qwen3", "gemma3"];
 /// Tokens of the vocabulary.
 pub const N_VOCAB: usize = 48;
-const N_LAYER: usize = 2;
+const N_LAYER: usize = 3;
 const N_EMBD: usize = 32;
 const N_HEAD: usize = 4;
 const N_HEAD_KV: usize = 2;

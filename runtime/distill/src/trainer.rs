@@ -424,9 +424,9 @@ fn unweighted(cpo: f64, recipe: &Recipe) -> f64 {
 
 fn sizes(examples: &[Example], recipe: &Recipe, n_threads: usize) -> Sizes {
     let lengths = || examples.iter().map(|e| e.tokens.len());
-    let plan::Extent { n_rows, n_common_rows, n_loss_rows } = plan::extent(examples, recipe);
+    let plan::Extent { n_rows, n_common_rows } = plan::extent(examples, recipe);
     let (n_longest, n_tokens) = (lengths().max().unwrap_or(0), lengths().sum());
-    Sizes { n_rows, n_common_rows, n_loss_rows, n_longest, n_tokens, n_threads: n_threads.max(1) }
+    Sizes { n_rows, n_common_rows, n_loss_rows: n_rows, n_longest, n_tokens, n_threads: n_threads.max(1) }
 }
 
 #[cfg(test)]

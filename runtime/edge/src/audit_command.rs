@@ -3,7 +3,7 @@
 //! It never writes.
 
 use crate::audit::{self, Link};
-use crate::entry::Entry;
+use crate::entry::{Entry, Via};
 use crate::exit::{Exit, UsageError};
 use crate::output;
 use clap::Subcommand;
@@ -111,7 +111,12 @@ fn show(folder: &Path, id: Option<&str>, last: usize, json: bool) -> anyhow::Res
         let (ts, name, told) = match Entry::parse(raw) {
             Ok(Entry::Request(record)) => (record.ts, record.id, output::verdict(&record.verdict)),
             Ok(Entry::Review(record)) => {
-                (record.ts, record.id, format!("{} by {}", record.decision, record.by))
+                let way = match record.via {
+                    Via::Mqtt => "over MQTT",
+                    Via::Panel => "at the panel",
+                };
+                let note = record.note.map_or_else(String::new, |note| format!(": {note}"));
+                (record.ts, record.id, format!("{} by {} {way}{note}", record.decision, record.by))
             }
             Ok(Entry::Panel(record)) => (record.ts, record.station, record.event.to_string()),
             Err(_) => {

@@ -35,7 +35,7 @@ mod stock;
 mod tests;
 mod trial;
 
-pub(crate) use create::{Contents, create};
+pub(crate) use create::{Contents, create, look_into};
 pub(crate) use error::BundleError;
 pub(crate) use install::{Install, arch, catch_up, install, leave, rollback};
 pub(crate) use manifest::{Manifest, Payload, Version};

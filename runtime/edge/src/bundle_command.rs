@@ -105,6 +105,11 @@ pub(crate) fn run(
             output::line(bundle::keygen(secret_key, public_key, password)?);
         }
         Command::Create { out, version, deb, model, adapter, secret_key, password_env } => {
+            if out.exists() {
+                let hint = "hint: give another --out; a release is never replaced";
+                return Err(UsageError(format!("{} is there already; {hint}", out.display())).into());
+            }
+            deb.iter().try_for_each(|deb| bundle::look_into(deb))?;
             let key = SecretKey::read(secret_key, password(password_env.as_deref())?)?;
             let (model, adapter) = (model.as_deref(), adapter.as_deref());
             let contents = Contents { home, version: *version, packages: deb, model, adapter };
@@ -126,6 +131,7 @@ pub(crate) fn run(
         Command::Leave => {
             bundle::leave(home)?;
             output::note("no release is in force; restart the service, it runs the old release until then");
+            output::note("the adapter in force stays; `bundle rollback` puts the release in force again");
         }
         Command::Rollback => in_force(home, &bundle::rollback(home, &mut Bar::default())?)?,
     }
@@ -203,7 +209,8 @@ fn status(home: &Path, json: bool) -> anyhow::Result<()> {
         })
     };
     let now = site.current()?;
-    let other = now.map_or(Slot::A, Slot::other);
+    // With no release in force the one that was left stands first to go back to.
+    let other = now.map(Slot::other).or(site.last()?).unwrap_or(Slot::A);
     let status = Status { in_force: now.and_then(held), other: held(other), highest: site.state()?.highest };
     if json {
         output::json(&status);

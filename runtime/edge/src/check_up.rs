@@ -43,6 +43,7 @@ fn gather(loading: &Loading<'_>) -> anyhow::Result<Vec<Check>> {
         doctor::check_board(&facts, profile.as_ref()),
         doctor::check_models(&fits),
         doctor::check_cpu(&doctor::features(root, &r2d_engine::llama::cpu_features())),
+        doctor::check_gpu(&r2d_engine::llama::gpus(), config.model.gpu_layers),
         doctor::check_cores(doctor::count_cores(root), usable, n_threads(config) as usize),
         doctor::check_home(loading.home),
         doctor::check_free_space(doctor::free_bytes(loading.home)),

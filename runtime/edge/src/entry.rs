@@ -26,6 +26,8 @@ pub struct ReviewRecord {
     pub schema: String,
     /// The request's id.
     pub id: Id,
+    /// Number of the audit record that it is about: an id may come again after a long time.
+    pub record_seq: u64,
     /// When it was decided: RFC 3339, UTC, milliseconds.
     pub ts: String,
     /// The device, as `site/area/line/device`.
@@ -332,6 +334,7 @@ mod tests {
         let record = ReviewRecord {
             schema: REVIEW_SCHEMA.into(),
             id: Id::parse("a-1").unwrap(),
+            record_seq: 7,
             ts: "2026-01-01T00:00:00.000Z".into(),
             device: "s/a/l/d".into(),
             boot: Id::parse("b").unwrap(),

@@ -2,10 +2,11 @@
 //!
 //! The work is in [`crate::models`]; here are its words and the question for a licence.
 
-use crate::exit::Exit;
+use crate::exit::{Exit, UsageError};
 use crate::models::{Bar, DEFAULT_MODEL, Licence, Models, Origin, State};
 use crate::output;
 use clap::Subcommand;
+use r2d_distill::gguf::{Gguf, GgufError};
 use serde::Serialize;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -76,6 +77,10 @@ pub(crate) fn run(home: &Path, command: Command) -> anyhow::Result<Exit> {
             Ok(Exit::Done)
         }
         Command::Import { file, name } => {
+            // llama.cpp would find out at the first request.
+            if let Err(damaged @ GgufError::Damaged { .. }) = Gguf::open(&file) {
+                return Err(UsageError(format!("{damaged}; hint: copy the file anew")).into());
+            }
             let verified = models.import(&file, name.as_deref(), &mut Bar::default())?;
             output::line(format!("{} {} {}", verified.name, verified.sha256, verified.path.display()));
             Ok(Exit::Done)

@@ -53,7 +53,15 @@ pub fn warn(text: impl AsRef<str>) {
 
 /// Says what went wrong, with its causes, on stderr.
 pub fn fault(error: &anyhow::Error) {
-    eprintln!("{RED}error:{RED:#} {error:#}");
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        // Some errors name their cause themselves, in front of the hint.
+        if !text.contains(&cause) {
+            let colon = if text.is_empty() { "" } else { ": " };
+            text = text + colon + &cause;
+        }
+    }
+    eprintln!("{RED}error:{RED:#} {text}");
 }
 
 /// Prints the results of checks.

@@ -75,6 +75,8 @@ struct Handle {
     orders: Sender<Order>,
     /// An order was lost: the session must end.
     lost: Arc<AtomicBool>,
+    /// The request that it was last told of.
+    shown: Option<Id>,
 }
 
 /// Where a line hands on what happens.
@@ -120,7 +122,7 @@ impl Panels {
                 judging: None,
             };
             tokio::spawn(line.run());
-            lines.push(Handle { station, orders, lost });
+            lines.push(Handle { station, orders, lost, shown: None });
         }
         Ok(Self { lines, presses, news, n_lost, _outlet: outlet })
     }
@@ -140,19 +142,33 @@ impl Panels {
     }
 
     /// Tells the panels of `station` that a request is being judged.
-    pub(crate) fn pending(&self, station: &Id, request: &Id) {
-        self.tell(station, &Order::Pending(request.clone()));
+    pub(crate) fn pending(&mut self, station: &Id, request: &Id) {
+        self.tell(station, request, &Order::Pending(request.clone()));
+    }
+
+    /// Whether this request is the last that a panel of `station` was told of.
+    pub(crate) fn shows(&self, station: &Id, request: &Id) -> bool {
+        self.lines.iter().any(|line| line.station == *station && line.shown.as_ref() == Some(request))
     }
 
     /// Tells the panels of `station` what was ruled about it, which holds for `valid` at the longest.
-    pub(crate) fn rule(&self, station: &Id, request: &Id, ruling: Ruling, reason: Reason, valid: Duration) {
+    pub(crate) fn rule(
+        &mut self,
+        station: &Id,
+        request: &Id,
+        ruling: Ruling,
+        reason: Reason,
+        valid: Duration,
+    ) {
         let valid = u32::try_from(valid.as_millis()).unwrap_or(u32::MAX).min(MAX_VALIDITY.0);
-        let (request, reason) = (request.clone(), reason.into());
-        self.tell(station, &Order::Ruled { request, ruling, reason, valid: Ticks(valid) });
+        let order =
+            Order::Ruled { request: request.clone(), ruling, reason: reason.into(), valid: Ticks(valid) };
+        self.tell(station, request, &order);
     }
 
-    fn tell(&self, station: &Id, order: &Order) {
-        for line in self.lines.iter().filter(|line| line.station == *station) {
+    fn tell(&mut self, station: &Id, request: &Id, order: &Order) {
+        for line in self.lines.iter_mut().filter(|line| line.station == *station) {
+            line.shown = Some(request.clone());
             if line.orders.try_send(order.clone()).is_err() {
                 line.lost.store(true, Ordering::Release);
             }

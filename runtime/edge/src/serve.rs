@@ -93,8 +93,10 @@ async fn serve(loading: &Loading<'_>) -> anyhow::Result<()> {
     };
     let url = url.map_err(|e| UsageError(e.to_string()))?;
     output::note(format!("broker {url}, topics under {}", who.base.as_str()));
+    let port = if url.port() == 1883 { String::new() } else { format!(" -p {}", url.port()) };
+    let host = if broker.is_some() { String::new() } else { format!(" -h {}", url.host()) };
     output::note(format!(
-        "ask with: mosquitto_pub -t {}/req/ask -q 1 -m '{{\"id\":\"ask-1\",\"prompt\":\"…\"}}'",
+        "ask with: mosquitto_pub{host}{port} -t {}/req/ask -q 1 -m '{{\"id\":\"ask-1\",\"prompt\":\"…\"}}'",
         who.base.as_str()
     ));
     let pool = pool(config)?;

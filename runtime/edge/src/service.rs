@@ -236,8 +236,14 @@ impl Service<'_> {
             return Ok(());
         };
         if kind != InTopic::Cancel && self.is_congested()? {
-            // Not acknowledged, so the broker keeps it too and, at its receive maximum, sends no more.
-            self.state.held.push_back(message);
+            if message.ack.is_kept() {
+                // Not acknowledged, so the broker keeps it too and, at its receive maximum, sends no more.
+                self.state.held.push_back(message);
+            } else {
+                output::warn(
+                    "a message of QoS 0 is dropped, the disk or the broker is behind; hint: publish with QoS 1",
+                );
+            }
             return Ok(());
         }
         match kind {
@@ -532,7 +538,8 @@ fn tell(record: &Record) {
         Decision::Undecided => "undecided",
     };
     let reason = format!("{:?}", record.verdict.reason);
-    output::note(format!("{} {decision} ({reason}) in {} ms", record.id, record.cost.verdict_ms));
+    let asked = if record.asks_person() { ", a person is asked" } else { "" };
+    output::note(format!("{} {decision} ({reason}) in {} ms{asked}", record.id, record.cost.verdict_ms));
 }
 
 /// Tells the supervisor, if there is one.

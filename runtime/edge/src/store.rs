@@ -148,6 +148,45 @@ impl Store {
         request: Option<(&str, &[u8])>,
         out: &[Outgoing],
     ) -> Result<Range<OutboxKey>, StoreError> {
+        self.apply_with(seq, out, |tables, keys, limits| {
+            let Some((id, payload)) = request else { return Ok(()) };
+            let done = Done { seq, first: keys.start, end: keys.end, payload: payload.to_vec() };
+            let row = row::encode(&done)?;
+            tables.keep(id, seq, &row, limits).map_err(at("apply", &self.path))
+        })
+    }
+
+    /// Applies record `seq`, which says more of a request that an earlier one answered: puts its messages into the
+    /// outbox and replaces what is kept of the answer. Which messages carried the answer stays as it was, and nothing is
+    /// kept of a request that is kept no longer.
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    pub fn amend(
+        &self,
+        seq: u64,
+        id: &str,
+        payload: &[u8],
+        out: &[Outgoing],
+    ) -> Result<Range<OutboxKey>, StoreError> {
+        self.apply_with(seq, out, |tables, _, _| {
+            let kept = tables.done.get(id).map_err(at("apply", &self.path))?.map(|row| row.value().to_vec());
+            let Some(kept) = kept else { return Ok(()) };
+            let done: Done =
+                row::decode(&kept).ok_or_else(|| self.damaged(format!("the answer to request {id}")))?;
+            let row = row::encode(&Done { payload: payload.to_vec(), ..done })?;
+            tables.done.insert(id, &row[..]).map_err(at("apply", &self.path))?;
+            Ok(())
+        })
+    }
+
+    /// Puts messages of record `seq` into the outbox and does the rest, unless the record was applied before.
+    fn apply_with(
+        &self,
+        seq: u64,
+        out: &[Outgoing],
+        rest: impl FnOnce(&mut Tables<'_>, &Range<OutboxKey>, StoreLimits) -> Result<(), StoreError>,
+    ) -> Result<Range<OutboxKey>, StoreError> {
         self.write("apply", Durability::Immediate, |tables, limits| {
             let applied = number(&tables.meta, APPLIED, 0).map_err(at("apply", &self.path))?;
             if seq <= applied {
@@ -158,11 +197,7 @@ impl Store {
                 return Err(StoreError::Gap { expected: applied + 1, given: seq });
             }
             let keys = tables.put(out, limits, &self.path)?;
-            if let Some((id, payload)) = request {
-                let done = Done { seq, first: keys.start, end: keys.end, payload: payload.to_vec() };
-                let row = row::encode(&done)?;
-                tables.keep(id, seq, &row, limits).map_err(at("apply", &self.path))?;
-            }
+            rest(tables, &keys, limits)?;
             tables.meta.insert(APPLIED, seq).map_err(at("apply", &self.path))?;
             Ok(keys)
         })

@@ -17,6 +17,7 @@ use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::model::{LlamaLoraAdapter, LlamaModel};
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
+use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -84,6 +85,29 @@ pub enum LoadError {
         /// llama.cpp's own words.
         reason: String,
     },
+}
+
+/// A GPU that this build can compute on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gpu {
+    /// llama.cpp's name of it, such as `CUDA0`.
+    pub name: String,
+    /// The driver's name of it.
+    pub description: String,
+    /// Its memory, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// The GPUs that this build can compute on; none in a build for the CPU alone.
+#[must_use]
+pub fn gpus() -> Vec<Gpu> {
+    ffi::capture_log();
+    let is_gpu = |d: &LlamaBackendDeviceType| {
+        matches!(d, LlamaBackendDeviceType::Gpu | LlamaBackendDeviceType::IntegratedGpu)
+    };
+    let all = list_llama_ggml_backend_devices().into_iter().filter(|d| is_gpu(&d.device_type));
+    all.map(|d| Gpu { name: d.name, description: d.description, memory_bytes: d.memory_total as u64 })
+        .collect()
 }
 
 /// Loaded weights, with an adapter if one is used.

@@ -138,7 +138,7 @@ fn check(architecture: &str, dropout: f32) {
         }
     }
     println!("{architecture}: {n} tensors, at most {worst:.1e} off");
-    assert_eq!(n, 28);
+    assert_eq!(n, 42);
 }
 
 #[test]
@@ -171,8 +171,8 @@ fn gradients_under_dropout_agree_with_finite_differences() {
 fn layers_that_run_again_give_the_same_bits() {
     for architecture in tiny::ARCHITECTURES {
         let setting = setting(architecture, 0.0);
-        let (loss, grads) = setting.gradient(2);
-        for n_places in [0, 1] {
+        let (loss, grads) = setting.gradient(3);
+        for n_places in [0, 1, 2] {
             let (again, same) = setting.gradient(n_places);
             assert_eq!(
                 (loss.to_bits(), &grads),

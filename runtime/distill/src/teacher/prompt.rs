@@ -119,6 +119,12 @@ fn from_json(line: &[u8]) -> Result<Prompt, String> {
 fn from_text(line: &[u8]) -> Result<Prompt, String> {
     let text = std::str::from_utf8(line).map_err(|_| "not UTF-8; hint: convert the file".to_owned())?;
     let prompt = text.trim().to_owned();
+    if prompt.starts_with('{') {
+        return Err(
+            "opens an object in a file that begins with plain text; hint: make each line JSON, or none"
+                .into(),
+        );
+    }
     Ok(Prompt { id: name(&prompt), prompt, label: None, category: None, answer: None })
 }
 

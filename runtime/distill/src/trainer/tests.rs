@@ -314,7 +314,7 @@ fn an_adapter_file_says_what_it_was_made_of() {
         let info = adapter::read(&path).unwrap();
         assert_eq!(info.provenance, provenance);
         assert_eq!((info.architecture.as_str(), info.rank, info.alpha), ("qwen3", 4, 8.0));
-        assert_eq!(info.n_matrices, 14);
+        assert_eq!(info.n_matrices, 21);
         info.check_base(trainer.base().sha256()).unwrap();
         assert!(info.check_base("00").unwrap_err().to_string().contains("hint: "));
     }
@@ -406,7 +406,7 @@ fn an_adapter_that_does_not_fit_is_refused_with_both_sides() {
     refused(Recipe { rank: 8, ..recipe() }, ["rank is 4", "the recipe's 8"]);
     refused(Recipe { alpha: 16.0, ..recipe() }, ["alpha is 8", "the recipe's 16"]);
     let targets = vec![crate::lora::Target::Q, crate::lora::Target::Down];
-    refused(Recipe { targets, ..recipe() }, ["in 28 tensors", "the recipe's attn_q, ffn_down in 8 tensors"]);
+    refused(Recipe { targets, ..recipe() }, ["in 42 tensors", "the recipe's attn_q, ffn_down in 12 tensors"]);
     write("00");
     refused(recipe(), ["SHA-256 00", first.base().sha256()]);
     write("");

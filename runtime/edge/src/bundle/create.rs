@@ -12,6 +12,7 @@ use crate::models::{Digest, Models, Progress, Scratch, Source, sync_folder};
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 /// What goes into a bundle.
@@ -83,16 +84,49 @@ pub(crate) fn create(
 /// A package by its name, which says the architecture as Debian has it: `NAME_VERSION_ARCH.deb`.
 fn package(path: &Path) -> Result<Package, BundleError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let arch =
-        name.strip_suffix(".deb").and_then(|stem| stem.rsplit_once('_')).map(|(_, arch)| arch.to_owned());
-    let Some(arch) = arch else {
-        return Err(BundleError::Input(format!(
-            "{} does not say its architecture; hint: name it as Debian does, NAME_VERSION_ARCH.deb",
-            path.display()
-        )));
-    };
+    let arch = package_arch(path)?;
     let (sha256, size) = hash(path)?;
     Ok(Package { name, size, sha256, arch })
+}
+
+fn package_arch(path: &Path) -> Result<String, BundleError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let arch = name.strip_suffix(".deb").and_then(|stem| stem.rsplit_once('_'));
+    arch.map(|(_, arch)| arch.to_owned()).ok_or_else(|| {
+        BundleError::Input(format!(
+            "{} does not say its architecture; hint: name it as Debian does, NAME_VERSION_ARCH.deb",
+            path.display()
+        ))
+    })
+}
+
+/// Has dpkg look into a package: whether it is one for the architecture of its name, with the program in it. Where there
+/// is no dpkg, the board's own look at installation is the only one.
+pub(crate) fn look_into(path: &Path) -> Result<(), BundleError> {
+    let named = package_arch(path)?;
+    let dpkg = |words: &[&str]| {
+        let out = Command::new("dpkg-deb").args(words).arg(path).stdin(Stdio::null()).output();
+        match out {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BundleError::io("start dpkg-deb for", path)(error)),
+            Ok(out) if out.status.success() => Ok(Some(String::from_utf8_lossy(&out.stdout).into_owned())),
+            Ok(out) => Err(BundleError::Package {
+                reason: String::from_utf8_lossy(&out.stderr).trim().replace('\n', "; "),
+                hint: "look at it with `dpkg-deb --info`",
+            }),
+        }
+    };
+    let Some(arch) = dpkg(&["--showformat=${Architecture}", "--show"])? else { return Ok(()) };
+    if arch.trim() != named {
+        let reason = format!("{} is a package for {}, by its name for {named}", path.display(), arch.trim());
+        return Err(BundleError::Package { reason, hint: "give it the name that it was built with" });
+    }
+    let list = dpkg(&["--contents"])?.unwrap_or_default();
+    if !list.lines().any(|line| line.contains(" ./usr/bin/r2d-edge")) {
+        let reason = format!("{} holds no usr/bin/r2d-edge", path.display());
+        return Err(BundleError::Package { reason, hint: "a package of r2d-edge has usr/bin/r2d-edge" });
+    }
+    Ok(())
 }
 
 fn hash(path: &Path) -> Result<(Digest, u64), BundleError> {

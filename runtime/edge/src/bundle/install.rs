@@ -112,7 +112,7 @@ impl<'a> Running<'a> {
         let none = |there| BundleError::NoPackage { arch: order.arch.to_owned(), there };
         bundle.manifest.package(order.arch).map_err(none)?;
         let release = bundle.read(&mut |_| Ok(None), progress)?;
-        let slot = site.current()?.map_or(Slot::A, Slot::other);
+        let slot = site.last()?.map_or(Slot::A, Slot::other);
         Ok(Self { order, site, release, page, signature, slot })
     }
 
@@ -210,19 +210,21 @@ fn check_program(folder: &Path) -> Result<(), BundleError> {
     Err(bad(format!("its program is a link to {}", real.display())))
 }
 
-/// Goes back to the release in the other slot; says what is in force then.
+/// Goes back to the release in the other slot, or behind [`leave`] to the one that was left; says what is in force then.
 pub(crate) fn rollback(home: &Path, progress: &mut dyn Progress) -> Result<Manifest, BundleError> {
     let site = Site::of(home)?;
     let _lock = site.lock()?;
     // First of all, so that the version that is left is never forgotten.
     remember(&site)?;
-    let now = site.current()?.ok_or(BundleError::NothingBefore)?;
-    let before = now.other();
+    let now = site.current()?;
+    let before = now.map(Slot::other).or(site.last()?).ok_or(BundleError::NothingBefore)?;
     let release = site.release(before).ok_or(BundleError::NothingBefore)?;
     check_program(&site.folder(before))?;
-    let base = site.left(before)?.map(|left| left.base_sha256);
-    let left = base.map(|base| stock::left(home, &base)).transpose()?;
-    site.leave(now, left.as_ref())?;
+    if let Some(now) = now {
+        let base = site.left(before)?.map(|left| left.base_sha256);
+        let left = base.map(|base| stock::left(home, &base)).transpose()?;
+        site.leave(now, left.as_ref())?;
+    }
     site.switch(before)?;
     remember(&site)?;
     settle(home, &site, progress)?;
@@ -241,7 +243,7 @@ fn remember(site: &Site) -> Result<(), BundleError> {
 }
 
 /// Takes every release out of force: the package's own program is the service's again. What the release took into the
-/// store stays.
+/// store stays, and so does the adapter that is in force.
 pub(crate) fn leave(home: &Path) -> Result<(), BundleError> {
     let site = Site::of(home)?;
     let _lock = site.lock()?;

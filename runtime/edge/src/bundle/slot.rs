@@ -154,6 +154,16 @@ impl Site {
         Ok(self.state()?.highest.max(in_force))
     }
 
+    /// The slot in force, or behind `leave` the one that was.
+    pub(crate) fn last(&self) -> Result<Option<Slot>, BundleError> {
+        if let Some(slot) = self.current()? {
+            return Ok(Some(slot));
+        }
+        let last = self.state()?.installed.last().map(|installed| installed.version);
+        let holds = |slot: &Slot| last.is_some() && self.release(*slot).map(|r| r.version) == last;
+        Ok([Slot::A, Slot::B].into_iter().find(holds))
+    }
+
     /// Empties `slot`, its page first, and makes its folder anew.
     pub(super) fn clear(&self, slot: Slot) -> Result<(), BundleError> {
         let folder = self.folder(slot);

@@ -202,7 +202,7 @@ keys! {
         /// How long a verdict holds.
         verdict_valid_s: u32 = 30, Integer(1, 86_400), "s";
         /// How long a person may take to decide what was left undecided; see policy.review.
-        review_s: u32 = 600, Integer(1, 86_400), "s";
+        review_s: u32 = 600, Integer(1, 600), "s";
         /// Time from one heartbeat to the next.
         heartbeat_s: u32 = 5, Integer(1, 3600), "s";
         /// Messages kept on disk until the broker has them.

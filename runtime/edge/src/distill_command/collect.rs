@@ -89,13 +89,12 @@ pub(crate) fn run(args: &CollectArgs, home: &Path) -> anyhow::Result<Exit> {
         output::line("the chain is broken, nothing was collected; hint: `r2d-edge audit verify` says more");
         return Ok(Exit::Refused);
     }
-    let mut decisions = decided_in(&folder)?;
-    decisions.extend(told);
-    if decisions.is_empty() {
+    let decided = decided_in(&folder)?;
+    if told.is_empty() && decided.is_empty() {
         let hint = "hint: --decisions FILE names them; policy.review has people decide";
         return Err(UsageError(format!("the log holds no decision of a person; {hint}")).into());
     }
-    let (counts, fit, todo) = gather(&folder, decisions, args)?;
+    let (counts, fit, todo) = gather(&folder, told, decided, args)?;
     trajectory::write(&args.out, &fit)?;
     if !todo.is_empty() {
         write_todo(&beside, &todo).with_context(|| format!("cannot write {}", beside.display()))?;
@@ -108,22 +107,18 @@ pub(crate) fn run(args: &CollectArgs, home: &Path) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What people decided while the device served.
-fn decided_in(folder: &Path) -> anyhow::Result<HashMap<String, Decision>> {
+/// What people decided while the device served, by the number of the record that it is about.
+fn decided_in(folder: &Path) -> anyhow::Result<HashMap<u64, Decision>> {
     let mut decisions = HashMap::new();
     for entry in audit::read_from(folder, 1)? {
         let (link, raw) = entry?;
-        let entry = parse(&raw, link)?;
-        if let Entry::Review(review) = entry {
+        if let Entry::Review(review) = parse(&raw, link)? {
             let label = match review.decision {
                 Choice::Approve => Label::Safe,
                 Choice::Deny => Label::Unsafe,
             };
-            let id = review.id.to_string();
-            let decision = Decision { id: id.clone(), label, answer: None, note: review.note };
-            // A request has one decision; should its id come again after a long time, the first one was about the
-            // record that is taken.
-            decisions.entry(id).or_insert(decision);
+            let decision = Decision { id: review.id.to_string(), label, answer: None, note: review.note };
+            decisions.insert(review.record_seq, decision);
         }
     }
     Ok(decisions)
@@ -136,21 +131,26 @@ fn parse(raw: &RawValue, link: Link) -> anyhow::Result<Entry> {
 /// Reads the log and takes what decisions speak of.
 fn gather(
     folder: &Path,
-    mut decisions: HashMap<String, Decision>,
+    mut told: HashMap<String, Decision>,
+    mut decided: HashMap<u64, Decision>,
     args: &CollectArgs,
 ) -> anyhow::Result<(Counts, Vec<Trajectory>, Vec<Todo>)> {
-    let mut counts = Counts { decisions: decisions.len(), ..Counts::default() };
+    let mut counts = Counts { decisions: told.len(), ..Counts::default() };
     let (mut fit, mut todo) = (Vec::new(), Vec::new());
     for entry in audit::read_from(folder, 1)? {
         let (link, raw) = entry?;
-        if args.limit.is_some_and(|n| fit.len() + todo.len() >= n) || decisions.is_empty() {
+        if args.limit.is_some_and(|n| fit.len() + todo.len() >= n) || (told.is_empty() && decided.is_empty())
+        {
             break;
         }
         let Entry::Request(record) = parse(&raw, link)? else { continue };
         if !collect::is_candidate(&record) || !is_since(&record, args.since)? {
             continue;
         }
-        let Some(decision) = decisions.remove(record.id.as_str()) else { continue };
+        // What is said now goes before what was said then.
+        let then = decided.remove(&link.seq);
+        counts.decisions += usize::from(then.is_some());
+        let Some(decision) = told.remove(record.id.as_str()).or(then) else { continue };
         match collect::collect(&record, &decision) {
             Collected::Fit(t) => fit.push(*t),
             Collected::NotStored => counts.not_stored += 1,
@@ -160,8 +160,8 @@ fn gather(
             }
         }
     }
-    (counts.fit, counts.todo, counts.not_taken) = (fit.len(), todo.len(), decisions.len());
-    let mut left: Vec<String> = decisions.into_keys().collect();
+    (counts.fit, counts.todo, counts.not_taken) = (fit.len(), todo.len(), told.len());
+    let mut left: Vec<String> = told.into_keys().collect();
     if !left.is_empty() {
         left.sort();
         left.truncate(MAX_NAMED);

@@ -116,6 +116,10 @@ fn dedup(file: &Path, out: Option<&Path>) -> anyhow::Result<bool> {
 fn leak(args: &LeakArgs, config: Configured<'_>) -> anyhow::Result<bool> {
     let config = config(&crate::cli::ModelChoice::default())?;
     let folder = crate::eval_command::data_folder(args.data.clone(), &config);
+    if let Some(data) = folder.as_deref().filter(|data| !data.is_dir()) {
+        let hint = "hint: --data names the folder of the suites' data, see `eval suites`";
+        return Err(UsageError(format!("there is no folder {}; {hint}", data.display())).into());
+    }
     let names: Vec<String> = if args.suites.is_empty() {
         let there = |s: &&suite::Builtin| {
             matches!(s.presence(folder.as_deref()), Presence::Inside | Presence::Found(_))
@@ -146,5 +150,12 @@ fn leak(args: &LeakArgs, config: Configured<'_>) -> anyhow::Result<bool> {
         trajectories.len(),
         suites.len()
     ));
+    let there: Vec<&str> = suites.iter().map(|(name, _)| name.as_str()).collect();
+    output::note(format!("held against: {}", there.join(", ")));
+    let all = suite::builtin().iter().map(|s| s.manifest.name.as_str());
+    let missing: Vec<&str> = all.filter(|name| args.suites.is_empty() && !there.contains(name)).collect();
+    if !missing.is_empty() {
+        output::warn(format!("not here, so nothing is known of leaks into: {}", missing.join(", ")));
+    }
     Ok(leaks.is_empty())
 }

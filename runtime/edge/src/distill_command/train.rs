@@ -8,6 +8,7 @@ use crate::cli::ModelChoice;
 use crate::distill_command::encoding;
 use crate::eval_command::Configured;
 use crate::exit::{Exit, UsageError};
+use crate::models::Lock;
 use crate::output;
 use crate::weights::{self, Loading};
 use anyhow::{Context, bail};
@@ -22,6 +23,7 @@ use r2d_distill::plot;
 use r2d_distill::trainer::{Ending, Heat, Limits, Losses, Observer, Row, Settings, Stop, Trainer};
 use r2d_distill::trajectory::Split;
 use serde::Serialize;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -87,6 +89,12 @@ pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyh
     let [train, val] = encoding::encode(weights.source, system, &curriculum, [train?, val?])?;
 
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
+    let lock = args.out.join("lock");
+    let file = File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
+    let Some(_lock) = Lock::take(file).with_context(|| format!("cannot lock {}", lock.display()))? else {
+        let hint = "hint: wait until it has ended, or give another --out";
+        return Err(UsageError(format!("another run writes to {}; {hint}", args.out.display())).into());
+    };
     let n_threads = match args.threads {
         0 => weights::n_threads(&config) as usize,
         n => n,

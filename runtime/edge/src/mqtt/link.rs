@@ -141,6 +141,14 @@ pub struct AckToken {
     pub(super) qos: u8,
 }
 
+impl AckToken {
+    /// Whether the broker keeps the message until it is acknowledged.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.qos > 0
+    }
+}
+
 /// What became of an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ack {

@@ -54,7 +54,7 @@ impl Events {
 
 impl Service<'_> {
     /// Rules on the panel of the record's station, if it has one.
-    pub(super) fn rule(&self, record: &Record) {
+    pub(super) fn rule(&mut self, record: &Record) {
         let Some(station) = &record.station else { return };
         let enforced = record.policy.is_some_and(|p| p.mode == Mode::Enforce);
         let (ruling, valid) = match Ruling::from(record.verdict.decision) {
@@ -143,9 +143,17 @@ impl Service<'_> {
         if self.is_congested()? {
             return Ok(Err("the disk or the broker is behind".into()));
         }
-        let decision =
-            Decision { choice: Choice::Approve, by: station.to_string(), via: Via::Panel, note: None };
-        Ok(self.decide(request, decision)?.map(|_| ()).map_err(|not| not.detail))
+        let decision = Decision {
+            choice: Choice::Approve,
+            by: station.to_string(),
+            via: Via::Panel,
+            note: None,
+            station: Some(station.clone()),
+        };
+        match self.decide(request, decision)? {
+            Ok(rows) => self.ack_after(rows, Vec::new()).map(Ok),
+            Err(not) => Ok(Err(not.detail)),
+        }
     }
 
     fn ask_canned(&mut self, station: &Id, button: u8) -> anyhow::Result<Result<(), NotAsked>> {

@@ -11,7 +11,6 @@ use crate::wire::{self, AuditMessage, Final, Head, ReviewPending, StepMessage, V
 use r2d_core::id::Id;
 use r2d_core::record::{Record, ReplyTo};
 use r2d_core::request::Task;
-use r2d_core::verdict::Reason;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -100,9 +99,9 @@ impl Kept {
         }
     }
 
-    /// Why the model decided as it did.
-    pub(crate) fn reason(&self) -> Reason {
-        self.verdict.verdict.reason
+    /// What the model came to, as it was told.
+    pub(crate) fn verdict(&self) -> &VerdictMessage {
+        &self.verdict
     }
 
     /// The messages to one who asks again: the answer, or for a check the verdict with the time it was made.

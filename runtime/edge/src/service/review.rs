@@ -15,7 +15,7 @@ use crate::store::OutboxKey;
 use crate::wire::{self, ReviewOutcome};
 use anyhow::Context;
 use r2d_core::id::Id;
-use r2d_core::verdict::Reason;
+use r2d_core::policy::Review;
 use r2d_firmware_host::message::Ruling;
 use std::ops::Range;
 use std::time::SystemTime;
@@ -26,6 +26,8 @@ pub(super) struct Decision {
     pub(super) by: String,
     pub(super) via: Via,
     pub(super) note: Option<String>,
+    /// The station whose button it was.
+    pub(super) station: Option<Id>,
 }
 
 /// Why a decision was not taken, and what holds instead.
@@ -51,7 +53,8 @@ impl Service<'_> {
         };
         let taken = match read {
             Ok(d) => {
-                let decision = Decision { choice: d.decision, by: d.by, via: Via::Mqtt, note: d.note };
+                let decision =
+                    Decision { choice: d.decision, by: d.by, via: Via::Mqtt, note: d.note, station: None };
                 self.decide(request, decision)?
             }
             Err(fault) => Err(fault.into()),
@@ -59,7 +62,8 @@ impl Service<'_> {
         let rows = match taken {
             Ok(rows) => rows,
             Err(NotTaken { detail, holds }) => {
-                output::warn(format!("a decision on {request} was not taken: {detail}"));
+                // The words may quote what came.
+                output::warn(format!("a decision on {request} was not taken: {}", detail.escape_debug()));
                 let outcome = ReviewOutcome {
                     head: head(&self.who, "r2d.review_outcome/1", request.as_str(), 0),
                     decision: holds,
@@ -82,19 +86,28 @@ impl Service<'_> {
         decision: Decision,
     ) -> anyhow::Result<Result<Range<OutboxKey>, NotTaken>> {
         let now = SystemTime::now();
-        let Some((review, reason)) = self.waiting(request)? else {
+        if self.config.policy.review == Review::None {
+            return Ok(Err("nobody decides here: policy.review is none".to_owned().into()));
+        }
+        let kept = self.kept(request)?;
+        let asked = kept.as_ref().and_then(|kept| Some((kept.verdict(), kept.review.as_ref()?)));
+        let Some((verdict, review)) = asked else {
             return Ok(Err("no request of this id waits for a person".to_owned().into()));
         };
+        if decision.station.is_some() && decision.station != review.station {
+            return Ok(Err("the request is not this station's".to_owned().into()));
+        }
         if let Some(first) = review.decided {
             let detail = format!("it was decided before: {first}; the first decision holds");
             return Ok(Err(NotTaken { detail, holds: Some(first) }));
         }
-        if humantime::parse_rfc3339(&review.until).is_ok_and(|until| until < now) {
+        if humantime::parse_rfc3339(&review.until).map_or(true, |until| until < now) {
             return Ok(Err(format!("a decision counted until {}", review.until).into()));
         }
         let record = ReviewRecord {
             schema: REVIEW_SCHEMA.into(),
             id: request.clone(),
+            record_seq: verdict.head.seq,
             ts: wire::timestamp(now),
             device: self.who.device.clone(),
             boot: self.who.boot.clone(),
@@ -110,23 +123,19 @@ impl Service<'_> {
             }
             Err(error) => return Err(error).context("the audit log takes no more records"),
         };
-        output::note(format!("{request}: {} ({})", record.decision, record.by));
+        output::note(format!("{request} was {} by {}", record.decision, record.by));
         let rows = self.project_review(&record, link)?;
-        if let Some(station) = &review.station {
+        // Not when the station went on to another request: that one's ruling would fall.
+        if let Some(station) = &review.station
+            && self.panels.shows(station, request)
+        {
             let ruling = match record.decision {
                 Choice::Approve => Ruling::Allow,
                 Choice::Deny => Ruling::Refuse,
             };
-            self.panels.rule(station, request, ruling, reason, self.who.valid);
+            self.panels.rule(station, request, ruling, verdict.verdict.reason, self.who.valid);
         }
         Ok(Ok(rows))
-    }
-
-    /// What a person was asked about this request, and what the model came to.
-    fn waiting(&self, request: &Id) -> anyhow::Result<Option<(publication::Review, Reason)>> {
-        let Some(kept) = self.kept(request)? else { return Ok(None) };
-        let reason = kept.reason();
-        Ok(kept.review.map(|review| (review, reason)))
     }
 
     /// What is kept of an answered request.
@@ -144,11 +153,10 @@ impl Service<'_> {
         let outcome = ReviewOutcome::of(record, link.seq, link.hash.to_string());
         let out = [publication::message_to(&self.who, OutTopic::ReviewOutcome(&record.id), &outcome)];
         // Gone when so many answers came since that this one is kept no longer: the decision is told all the same.
-        let kept = self.kept(&record.id)?.map(|mut kept| {
-            kept.review.iter_mut().for_each(|review| review.decided = Some(record.decision));
-            publication::json(&kept)
-        });
-        let kept = kept.as_ref().map(|kept| (record.id.as_str(), &kept[..]));
-        Ok(self.store.apply(link.seq, kept, &out)?)
+        let Some(mut kept) = self.kept(&record.id)? else {
+            return Ok(self.store.apply(link.seq, None, &out)?);
+        };
+        kept.review.iter_mut().for_each(|review| review.decided = Some(record.decision));
+        Ok(self.store.amend(link.seq, record.id.as_str(), &publication::json(&kept), &out)?)
     }
 }

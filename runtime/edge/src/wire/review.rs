@@ -89,6 +89,10 @@ pub fn parse_decision(payload: &[u8]) -> Result<ReviewDecision, String> {
     if decision.by.trim().is_empty() || n_by > MAX_BY {
         return Err(format!("by has {n_by} characters; hint: say who decided in 1 to {MAX_BY}"));
     }
+    let texts = decision.note.iter().chain([&decision.by]);
+    if texts.flat_map(|text| text.chars()).any(char::is_control) {
+        return Err("by and note hold a control character; hint: write them in one line".into());
+    }
     let n_note = decision.note.as_ref().map_or(0, |note| note.chars().count());
     if n_note > MAX_NOTE {
         return Err(format!("the note has {n_note} characters, allowed are {MAX_NOTE}"));
@@ -151,6 +155,8 @@ mod tests {
             (r#"{"decision":"approve","by":" "}"#, "by has 1"),
             (&format!(r#"{{"decision":"deny","by":"{}"}}"#, "x".repeat(65)), "by has 65"),
             (&format!(r#"{{"decision":"deny","by":"x","note":"{}"}}"#, "x".repeat(501)), "501"),
+            (r#"{"decision":"deny","by":"x\na-9 allow"}"#, "control"),
+            (r#"{"decision":"deny","by":"x","note":"\u001b[2J"}"#, "control"),
             (r#"{"decision":"deny","by":"x","schema":"r2d.review_decision/2"}"#, "schema"),
         ] {
             let fault = read(bad).unwrap_err();

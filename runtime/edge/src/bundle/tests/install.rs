@@ -63,6 +63,12 @@ fn a_release_is_installed_with_its_model_and_adapter_and_taken_back() {
     assert_eq!(bench.rollback().unwrap().version.to_string(), "2");
     assert_eq!(bench.adapter_in_force(&base).as_deref(), Some("plant-2"));
     assert_eq!(bench.site().state().unwrap().highest, Some("3".parse().unwrap()));
+    // What was left altogether can be gone back to as well.
+    crate::bundle::leave(&bench.home()).unwrap();
+    assert_eq!(bench.version(), None);
+    assert_eq!(bench.rollback().unwrap().version.to_string(), "2");
+    assert_eq!(bench.version().as_deref(), Some("2"));
+    assert_eq!(bench.rollback().unwrap().version.to_string(), "3");
 }
 
 #[test]
