@@ -51,10 +51,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         assert_eq!(check_broker("127.0.0.1", port, SECOND * 5).level, Level::Ok);
-        drop(listener);
-        let absent = check_broker("127.0.0.1", port, SECOND * 5);
+        // Not the port that was just freed: another test may have it by now.
+        let absent = check_broker("127.0.0.1", 1, SECOND * 5);
         assert_eq!(absent.level, Level::Fail);
-        assert!(absent.detail.starts_with(&format!("127.0.0.1:{port}: ")));
+        assert!(absent.detail.starts_with("127.0.0.1:1: "));
     }
 
     #[test]
