@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs, runs, upgrades, removes and purges a package of this machine's architecture in a small Debian system of its own,
+# Installs, runs, upgrades, bundles, removes and purges a package of this machine's architecture in a small Debian system of its own,
 # a folder under target/ (debootstrap, 200 MB). Needs root for chroot; systemd does not run in there, so the unit is only
 # looked over.
 #   sudo ./scripts/check-package.sh target/package/r2d-edge_0.1.0-1_amd64.deb [MODEL_HOME]
@@ -88,6 +88,28 @@ inside dpkg-query -W -f '${Version}\n' r2d-edge | grep upgraded
 grep -q 'of this site' "$system/etc/r2d-edge/config.toml" || fail "the configuration was overwritten"
 "${as_service[@]}" r2d-edge audit verify
 
+step a bundle of this package with model and adapter: verified, installed, tested by itself, taken back
+bundle() { inside env R2D_HOME=/var/lib/r2d-edge r2d-edge bundle "$@"; }
+named=/tmp/$(basename "$deb")
+cp "$deb" "$system$named"
+bundle keygen --secret-key /tmp/bundle.key --public-key /tmp/bundle.pub
+for n in 7 8; do
+  bundle create --out /tmp/$n.r2d --version $n --deb "$named" --model smollm2-135m-instruct --adapter smollm2-135m-r2d \
+    --secret-key /tmp/bundle.key
+done
+bundle verify --public-key /tmp/bundle.pub /tmp/7.r2d
+cp "$system/tmp/7.r2d" "$system/tmp/altered.r2d"
+printf x | dd of="$system/tmp/altered.r2d" bs=1 seek=40000000 conv=notrunc status=none
+bundle verify --public-key /tmp/bundle.pub /tmp/altered.r2d && fail "an altered bundle was believed"
+bundle install --public-key /tmp/bundle.pub /tmp/7.r2d
+bundle install --public-key /tmp/bundle.pub /tmp/8.r2d
+bundle install --public-key /tmp/bundle.pub /tmp/7.r2d && fail "an older release was installed"
+bundle rollback
+bundle status | grep 'in force .*version 7 of' || fail "the release before is not in force"
+chown -R nobody "$system/var/lib/r2d-edge"
+"${as_service[@]}" /usr/lib/r2d-edge/release check "How do I oil the chain of a hoist?" || [ $? = 1 ] || fail "the release does not run"
+rm "$system"/tmp/*.r2d "$system$named"
+
 step remove and purge
 inside dpkg --remove r2d-edge
 [ ! -e "$system/usr/bin/r2d-edge" ] || fail "the program is still there"
@@ -95,4 +117,4 @@ inside dpkg --remove r2d-edge
 inside dpkg --purge r2d-edge
 [ ! -e "$system/var/lib/r2d-edge" ] || fail "purging left the state"
 [ ! -e "$system/etc/r2d-edge" ] || fail "purging left the configuration"
-echo "installed, asked, served, upgraded, removed and purged"
+echo "installed, asked, served, upgraded, bundled and taken back, removed and purged"
