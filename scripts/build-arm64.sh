@@ -3,8 +3,8 @@
 #   ./scripts/build-arm64.sh dotprod     armv8.2-a with dot products and half floats (default): Raspberry Pi 5, RK3588, Jetson Orin
 #   ./scripts/build-arm64.sh i8mm        armv8.6-a, 8-bit matrix products too: newer server and board CPUs
 #   ./scripts/build-arm64.sh plain       armv8-a: Raspberry Pi 4 and anything else
-#   ./scripts/build-arm64.sh LEVEL test  runs it under qemu-user as well: the tests of core, firmware-host and engine, and a tiny
-#                                        model, whose readings are held against those on this machine
+#   ./scripts/build-arm64.sh LEVEL test  runs it under qemu-user as well: the tests of core, firmware-host, engine and the wire, and
+#                                        a tiny model, whose readings are held against those on this machine
 # The binary is target/arm64/LEVEL/aarch64-unknown-linux-gnu/release/r2d-edge; the last line printed is its path.
 # With the target aarch64-unknown-linux-gnu installed (rustup target add) that toolchain is used. Otherwise Debian's Rust
 # is unpacked into target/arm64/toolchain: nothing on the machine is replaced.
@@ -63,6 +63,8 @@ if [ "$what" = test ]; then
   # Without llama.cpp, which other features of its dependencies would have compiled once more.
   "${cargo[@]}" test --release --locked --target "$target" --lib --tests -p r2d-core -p r2d-firmware-host >&2
   "${cargo[@]}" test --release --locked --target "$target" --lib --tests -p r2d-engine --no-default-features >&2
+  # What goes over the wire, and transcripts of the scripted model to their verdicts.
+  "${cargo[@]}" test --release --locked --target "$target" -p r2d-tests --test wire --test golden >&2
   "${qemu[@]}" "$program" --version >&2
 
   # The host's own program and the default model, as ./scripts/run.sh has them.

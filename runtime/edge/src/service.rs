@@ -9,6 +9,7 @@
 mod alive;
 mod exchange;
 mod outbox;
+mod pace;
 mod panel;
 pub(crate) mod publication;
 mod review;
@@ -85,6 +86,7 @@ pub(crate) struct Progress {
     unrecorded: VecDeque<(Record, Vec<AckToken>)>,
     counts: Counts,
     events: panel::Events,
+    pace: pace::Pace,
     /// The worker's beat when the watchdog was last fed.
     fed_beat: u64,
     /// The worker's beat when it was last seen to change, and when that was.
@@ -124,6 +126,7 @@ impl Progress {
             unrecorded: VecDeque::new(),
             counts: Counts::default(),
             events: panel::Events::default(),
+            pace: pace::Pace::default(),
             fed_beat: 0,
             seen_beat: (0, Instant::now()),
             n_health: 0,
@@ -493,6 +496,12 @@ impl Service<'_> {
         };
         self.state.counts.verdicts += 1;
         tell(&record);
+        if let Some(slower) = self.state.pace.note(&record.cost, Instant::now()) {
+            output::warn(format!(
+                "the model decodes {slower:.0} times slower than it did; hint: where other programs use its cores, set \
+                 model.threads below their number"
+            ));
+        }
         let rows = self.project(&record, link)?;
         self.rule(&record);
         self.ack_after(rows, acks)
