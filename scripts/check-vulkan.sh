@@ -18,8 +18,9 @@ if [ ! -e "$sdk/.complete" ]; then
   instead="a Vulkan SDK of 1.4 or later and VULKAN_SDK"
   lists=$root/target/vulkan/lists
   mkdir -p "$lists/partial"
-  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" >"$lists/sources.list"
-  apt=(-o "Dir::Etc::sourcelist=$lists/sources.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::Lists=$lists"
+  # Not among the lists: apt removes there what it does not know.
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" >"$root/target/vulkan/sources.list"
+  apt=(-o "Dir::Etc::sourcelist=$root/target/vulkan/sources.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::Lists=$lists"
     -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=)
   apt-get "${apt[@]}" update -qq >&2 || die "apt-get update failed"
   unpack "$sdk" libvulkan-dev spirv-headers
