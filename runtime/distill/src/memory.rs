@@ -49,8 +49,6 @@ pub(crate) struct Sizes {
     pub(crate) n_rows: usize,
     /// Nine batches in ten have no more rows.
     pub(crate) n_common_rows: usize,
-    /// Most of them with a loss.
-    pub(crate) n_loss_rows: usize,
     /// Longest sequence.
     pub(crate) n_longest: usize,
     /// Tokens of all examples.
@@ -62,9 +60,9 @@ pub(crate) struct Sizes {
 pub(crate) fn estimate(base: &Base, lora: &Lora, sizes: Sizes, limit: Option<u64>) -> Estimate {
     let hyper = base.hyper();
     let floats = |n: usize| (n as u64).saturating_mul(4);
-    let Sizes { n_rows, n_common_rows, n_loss_rows, n_longest, n_tokens, n_threads } = sizes;
+    let Sizes { n_rows, n_common_rows, n_longest, n_tokens, n_threads } = sizes;
     let weight = Linear::largest(base).max(head::chunk_len(base));
-    let logits = head::logits_bytes(hyper.n_vocab, n_loss_rows.max(1));
+    let logits = head::logits_bytes(hyper.n_vocab, n_rows);
     let scratch = n_threads * crate::attention::Room::n_per_thread(hyper, n_rows, n_longest);
     let mut parts = vec![
         ("program", 24 << 20),

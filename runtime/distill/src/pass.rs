@@ -69,15 +69,15 @@ impl Pass {
         }
     }
 
-    /// Takes the memory for training on batches up to `n_rows`, `n_loss_rows` of them with a loss, at once: lists that
+    /// Takes the memory for training on batches up to `n_rows` at once: lists that
     /// grew from batch to batch would leave holes behind. `n_inner` numbers are for layers' inner results.
-    pub(crate) fn reserve(&mut self, base: &Base, n_rows: usize, n_loss_rows: usize, n_inner: usize) {
+    pub(crate) fn reserve(&mut self, base: &Base, n_rows: usize, n_inner: usize) {
         let hyper = base.hyper();
         self.room.resize(hyper, n_rows, true);
         self.room.linear.weight.resize(Linear::largest(base).max(head::chunk_len(base)), 0.0);
         self.inputs.iter_mut().for_each(|x| x.resize(n_rows * hyper.n_embd, 0.0));
         self.gradient.resize(n_rows * hyper.n_embd, 0.0);
-        self.head.reserve(hyper.n_vocab, n_loss_rows.max(1));
+        self.head.reserve(hyper.n_vocab, n_rows);
         self.inner.resize(n_inner, 0.0);
     }
 

@@ -213,7 +213,7 @@ impl Trainer {
             elapsed_s: 0.0,
         };
         let mut pass = Pass::new(&base, sizes.n_longest);
-        pool.install(|| pass.reserve(&base, sizes.n_rows, sizes.n_loss_rows, estimate.n_inner));
+        pool.install(|| pass.reserve(&base, sizes.n_rows, estimate.n_inner));
         Ok(Self {
             pass,
             grads: vec![0.0; lora.n_params()],
@@ -426,7 +426,7 @@ fn sizes(examples: &[Example], recipe: &Recipe, n_threads: usize) -> Sizes {
     let lengths = || examples.iter().map(|e| e.tokens.len());
     let plan::Extent { n_rows, n_common_rows } = plan::extent(examples, recipe);
     let (n_longest, n_tokens) = (lengths().max().unwrap_or(0), lengths().sum());
-    Sizes { n_rows, n_common_rows, n_loss_rows: n_rows, n_longest, n_tokens, n_threads: n_threads.max(1) }
+    Sizes { n_rows, n_common_rows, n_longest, n_tokens, n_threads: n_threads.max(1) }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@
 
 mod archive;
 mod create;
+mod deb;
 mod error;
 mod install;
 mod manifest;

@@ -75,7 +75,7 @@ impl Setting {
         let mut pass = Pass::new(&self.base, 256);
         let n_rows = self.pack.n_rows();
         let n_inner = n_places * Inner::n_per_row(self.base.hyper()) * n_rows;
-        pass.reserve(&self.base, n_rows, self.rows.len(), n_inner);
+        pass.reserve(&self.base, n_rows, n_inner);
         let sums = pass.train(&self.base, &batch, &mut grads).unwrap();
         (sums.swrd + sums.cpo, grads)
     }

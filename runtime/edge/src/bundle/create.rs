@@ -4,6 +4,7 @@
 //! bundle gets its name only when it is whole.
 
 use super::archive::Writer;
+use super::deb;
 use super::error::BundleError;
 use super::manifest::{Adapter, Manifest, Model, PAGE, Package, Payload, SIGNATURE, Version};
 use super::sign::SecretKey;
@@ -12,7 +13,6 @@ use crate::models::{Digest, Models, Progress, Scratch, Source, sync_folder};
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 /// What goes into a bundle.
@@ -104,27 +104,18 @@ fn package_arch(path: &Path) -> Result<String, BundleError> {
 /// is no dpkg, the board's own look at installation is the only one.
 pub(crate) fn look_into(path: &Path) -> Result<(), BundleError> {
     let named = package_arch(path)?;
-    let dpkg = |words: &[&str]| {
-        let out = Command::new("dpkg-deb").args(words).arg(path).stdin(Stdio::null()).output();
-        match out {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(BundleError::io("start dpkg-deb for", path)(error)),
-            Ok(out) if out.status.success() => Ok(Some(String::from_utf8_lossy(&out.stdout).into_owned())),
-            Ok(out) => Err(BundleError::Package {
-                reason: String::from_utf8_lossy(&out.stderr).trim().replace('\n', "; "),
-                hint: "look at it with `dpkg-deb --info`",
-            }),
-        }
+    let deb = path.as_os_str();
+    let Some(arch) = deb::run(&["--showformat=${Architecture}".as_ref(), "--show".as_ref(), deb])? else {
+        return Ok(());
     };
-    let Some(arch) = dpkg(&["--showformat=${Architecture}", "--show"])? else { return Ok(()) };
     if arch.trim() != named {
         let reason = format!("{} is a package for {}, by its name for {named}", path.display(), arch.trim());
         return Err(BundleError::Package { reason, hint: "give it the name that it was built with" });
     }
-    let list = dpkg(&["--contents"])?.unwrap_or_default();
-    if !list.lines().any(|line| line.contains(" ./usr/bin/r2d-edge")) {
+    let list = deb::run(&["--contents".as_ref(), deb])?.unwrap_or_default();
+    if !list.split_whitespace().any(|word| word == "./usr/bin/r2d-edge") {
         let reason = format!("{} holds no usr/bin/r2d-edge", path.display());
-        return Err(BundleError::Package { reason, hint: "a package of r2d-edge has usr/bin/r2d-edge" });
+        return Err(BundleError::Package { reason, hint: deb::PROGRAM });
     }
     Ok(())
 }

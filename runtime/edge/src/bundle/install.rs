@@ -5,6 +5,7 @@
 //! and [`catch_up`] does it when the service starts. Invariant: after any prefix of the steps, `current` points at a
 //! whole release or at nothing, and no version at or below one that was in force can be installed.
 
+use super::deb;
 use super::error::BundleError;
 use super::manifest::{Manifest, Package, Payload};
 use super::open::Bundle;
@@ -15,7 +16,6 @@ use crate::models::{Progress, need_space};
 use crate::weights::Loading;
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// How much larger a package may be than its file; programs shrink to a third or fourth.
@@ -181,26 +181,18 @@ impl<'a> Running<'a> {
 }
 
 /// Unpacks a package without running anything of it.
-fn extract(deb: &Path, folder: &Path) -> Result<(), BundleError> {
-    let bad = |reason: String| BundleError::Package { reason, hint: "look at it with `dpkg-deb --contents`" };
-    let out = Command::new("dpkg-deb").arg("-x").args([deb, folder]).stdin(Stdio::null()).output();
-    let out = out.map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => BundleError::Package {
+fn extract(package: &Path, folder: &Path) -> Result<(), BundleError> {
+    deb::run(&["-x".as_ref(), package.as_os_str(), folder.as_os_str()])?.map(|_| ()).ok_or_else(|| {
+        BundleError::Package {
             reason: "dpkg-deb is not on this machine".into(),
             hint: "install dpkg, which every Debian and Ubuntu has",
-        },
-        _ => bad(format!("dpkg-deb does not start: {error}")),
-    })?;
-    if out.status.success() {
-        return Ok(());
-    }
-    Err(bad(String::from_utf8_lossy(&out.stderr).trim().replace('\n', "; ")))
+        }
+    })
 }
 
 /// Whether the package brought the program, and inside the slot: a link to elsewhere would run the old one.
 fn check_program(folder: &Path) -> Result<(), BundleError> {
-    let bad =
-        |reason: String| BundleError::Package { reason, hint: "a package of r2d-edge has usr/bin/r2d-edge" };
+    let bad = |reason: String| BundleError::Package { reason, hint: deb::PROGRAM };
     let path = trial::program(folder);
     let real = path.canonicalize().map_err(|error| bad(format!("it holds no program: {error}")))?;
     let root = folder.canonicalize().map_err(BundleError::io("find", folder))?;

@@ -2,7 +2,7 @@
 
 use super::support::{Bench, GOOD, have_dpkg};
 use crate::bundle::install::{Running, STEPS, Step};
-use crate::bundle::{BundleError, Install, arch, catch_up};
+use crate::bundle::{BundleError, Install, arch, catch_up, leave, look_into};
 use crate::models::adapters::Adapters;
 use crate::models::{Models, Silent};
 use crate::weights::Loading;
@@ -64,7 +64,7 @@ fn a_release_is_installed_with_its_model_and_adapter_and_taken_back() {
     assert_eq!(bench.adapter_in_force(&base).as_deref(), Some("plant-2"));
     assert_eq!(bench.site().state().unwrap().highest, Some("3".parse().unwrap()));
     // What was left altogether can be gone back to as well.
-    crate::bundle::leave(&bench.home()).unwrap();
+    leave(&bench.home()).unwrap();
     assert_eq!(bench.version(), None);
     assert_eq!(bench.rollback().unwrap().version.to_string(), "2");
     assert_eq!(bench.version().as_deref(), Some("2"));
@@ -187,6 +187,24 @@ fn a_package_without_a_program_of_its_own_is_refused() {
     let torn = bench.fake_package(arch());
     assert!(refused(3, torn).contains("cannot be unpacked"));
     assert!(refused(4, bench.fake_package("sparc")).contains("only for sparc"));
+}
+
+#[test]
+fn the_maker_looks_into_a_package_before_it_is_signed() {
+    if !have_dpkg() {
+        return;
+    }
+    let bench = Bench::new();
+    let fault = |package: &std::path::Path| look_into(package).unwrap_err().to_string();
+    let good = bench.package(GOOD);
+    look_into(&good).unwrap();
+    let renamed = good.with_file_name("r2d-edge_1.0_sparc.deb");
+    fs::copy(&good, &renamed).unwrap();
+    assert!(fault(&renamed).contains("by its name for sparc"));
+    // A program whose name only begins as ours does is another one.
+    let beside = |bin: &std::path::Path| fs::write(bin.with_file_name("r2d-edge-admin"), "").unwrap();
+    assert!(fault(&bench.package_of(&beside)).contains("holds no usr/bin/r2d-edge"));
+    assert!(fault(&bench.fake_package(arch())).contains("dpkg-deb"));
 }
 
 #[test]
