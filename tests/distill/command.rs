@@ -121,6 +121,22 @@ fn rows_are_those_of_training(home: &Path, model: &Path, log: &Path) {
     }
 }
 
+/// The same command again leaves the bytes as they were, and another name is written.
+fn a_run_that_is_over_leaves_its_adapter_alone(home: &Path, model: &Path) {
+    let file = home.join("whole/adapter.gguf");
+    let state = || (std::fs::read(&file).unwrap(), std::fs::metadata(&file).unwrap().modified().unwrap());
+    let before = state();
+    let again = output(&mut train(home, model, "whole"));
+    assert!(again.status.success(), "{}", text(&again.stderr));
+    assert_eq!(text(&again.stdout).trim(), file.display().to_string());
+    assert!(state() == before, "the adapter was written again");
+    let named = output(train(home, model, "whole").args(["--name", "another"]));
+    assert!(named.status.success(), "{}", text(&named.stderr));
+    assert_eq!(r2d_distill::adapter::read(&file).unwrap().provenance.name, "another");
+    // As it was, for those who compare it.
+    std::fs::write(&file, before.0).unwrap();
+}
+
 #[test]
 fn a_run_that_is_killed_twice_ends_in_the_same_adapter() {
     let Some(model) = model_path() else { return };
@@ -143,6 +159,7 @@ fn a_run_that_is_killed_twice_ends_in_the_same_adapter() {
     println!("{planned} MB planned, {held} MB held");
     assert!(held <= planned && 10 * held > 7 * planned, "{planned} MB planned, {held} MB held");
     rows_are_those_of_training(home.path(), &model, &log);
+    a_run_that_is_over_leaves_its_adapter_alone(home.path(), &model);
 
     let log = home.path().join("killed/log.jsonl");
     for n in 1..=2 {
@@ -211,6 +228,47 @@ fn the_ablation_without_pivots_trains_on_the_samples_that_are_left() {
     };
     let (all, left) = (run("all", &[]), run("left", &["--no-pivot"]));
     assert_eq!(all, 2 * left, "as many samples of each form were drawn");
+}
+
+/// None of it needs a model, so none of it waits for the training.
+#[test]
+fn faults_of_the_caller_are_told_before_anything_is_trained() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data.jsonl");
+    // The last of each label are kept back.
+    let lines: Vec<String> = trajectories().lines().map(str::to_owned).collect();
+    let is_val = |line: &str| line.contains("\"id\":\"s-4\"") || line.contains("\"id\":\"u-4\"");
+    let split =
+        |line: &String| if is_val(line) { line.replace("\"train\"", "\"val\"") } else { line.clone() };
+    let good: Vec<String> = lines.iter().map(split).collect();
+    let refused = |lines: &[String], more: &[&str], said: &str| {
+        std::fs::write(&data, lines.join("\n")).unwrap();
+        let mut command = edge(home.path());
+        command.args(["distill", "run", "--data"]).arg(&data).arg("--out").arg(home.path().join("out"));
+        let out = output(command.args(more));
+        let told = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{more:?}: {told}");
+        assert!(told.contains(said) && told.contains("hint:"), "{more:?}: {told}");
+        assert!(!home.path().join("out").exists());
+    };
+    for (more, said) in [
+        (["--name", "auto"], "a meaning of its own"),
+        (["--name", "smollm2-135m-r2d"], "another adapter is called"),
+        (["--suite", "shopflor"], "shopflor"),
+        (["--limit", "1"], "--limit is 1"),
+        (["--max", "attack_sucess=0.1"], "attack_sucess"),
+        (["--max", "shopfloor.blocked_safe=0.1"], "no part \"shopfloor\""),
+        (["--max", "val+leet.blocked_safe=0.1"], "no part \"val+leet\""),
+    ] {
+        refused(&good, &more, said);
+    }
+    let twice: Vec<String> = good.iter().chain(&good[..1]).cloned().collect();
+    refused(&twice, &[], "two trajectories have the id \"s-1\"");
+    let torn = |line: &String| {
+        let is_of = line.contains("\"id\":\"s-1\"") || line.contains("\"id\":\"u-4\"");
+        if is_of { line.replace("\"pair\":null", "\"pair\":\"p\"") } else { line.clone() }
+    };
+    refused(&good.iter().map(torn).collect::<Vec<_>>(), &[], "different splits");
 }
 
 #[test]

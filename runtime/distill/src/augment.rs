@@ -51,12 +51,29 @@ pub fn samples(
     seed: u64,
     epoch: u32,
 ) -> Result<Vec<Sample>, AugmentError> {
+    check(trajectories, mix)?;
+    draw(trajectories, mix, seed, epoch)
+}
+
+/// Whether `mix` can be drawn from `trajectories`, or from a part of them: its numbers and the families that it names.
+pub(crate) fn check(trajectories: &[Trajectory], mix: &Mix) -> Result<(), AugmentError> {
     mix.validate()?;
+    let dresses = table::tables()?.wrappers.iter().map(|w| w.family.as_str());
+    Ok(mix.check_names(trajectories.iter().map(Trajectory::family).collect(), dresses.collect())?)
+}
+
+/// As [`samples`], under a mix that passed [`check`] on trajectories that hold these.
+pub(crate) fn draw(
+    trajectories: &[Trajectory],
+    mix: &Mix,
+    seed: u64,
+    epoch: u32,
+) -> Result<Vec<Sample>, AugmentError> {
     let tables = table::tables()?;
     let mut out = Vec::new();
     for form in Form::ALL {
         let plan = plan::Plan { trajectories, mix, tables, seed, epoch, form };
-        for pick in plan.picks()? {
+        for pick in plan.picks() {
             out.push(sample::build(&trajectories[pick.trajectory], form, &pick, mix, tables));
         }
     }

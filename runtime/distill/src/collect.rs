@@ -101,17 +101,19 @@ pub fn collect(record: &Record, decision: &Decision) -> Collected {
         Decided::Undecided => false,
     };
     let given = decision.answer.as_deref().map(one_line).filter(|a| !a.is_empty());
-    let is_given = given.is_some();
-    let answer = given.unwrap_or_else(|| if agreed { own_answer(record) } else { String::new() });
-    let segments = record.trace.segments.iter().filter(|s| s.released && !is_given);
+    let steps = steps(record);
+    // Judged on the bare request alone, it is a labelled request, whatever was said.
+    let is_own = agreed && given.is_none() && !steps.is_empty();
+    let answer = given.unwrap_or_else(|| if is_own { own_answer(record) } else { String::new() });
+    let segments = record.trace.segments.iter().filter(|s| s.released && is_own);
     let t = with_split(Trajectory {
         id: record.id.as_str().to_owned(),
         category: format!("site_{label}"),
         label,
         prompt: record.prompt.trim().to_owned(),
-        steps: steps(record),
+        steps,
         answer,
-        // A person's answer is taken as harmless, as the site's own sentence is.
+        // A person's answer is taken as harmless, as the site's own sentence is; a labelled request has none.
         answer_pivot: segments.filter_map(|s| s.pivot).find(|p| *p != Pivot::Safe).unwrap_or(Pivot::Safe),
         pair: None,
         split: None,
@@ -120,11 +122,12 @@ pub fn collect(record: &Record, decision: &Decision) -> Collected {
         let note = decision.note.clone();
         Collected::Todo(Box::new(Todo { trajectory, todo, note, reason }))
     };
-    if t.answer.is_empty() {
-        let todo = "no answer fits the label; hint: write one, and steps that lead to it";
+    if t.answer.is_empty() && !t.is_bare() {
+        let todo = "no answer fits the label; hint: write one and steps that lead to it, or empty the steps to teach \
+                    the label alone";
         return aside(t, "answer-missing", todo.to_owned());
     }
-    if record.trace.truncated && !is_given {
+    if record.trace.truncated && is_own {
         return aside(t, "answer-truncated", "the answer was cut at its budget; hint: end it".to_owned());
     }
     match check(&t) {

@@ -110,6 +110,26 @@ fn what_a_person_corrects_needs_an_answer_and_steps_that_lead_to_it() {
 }
 
 #[test]
+fn a_record_without_steps_becomes_a_labelled_request() {
+    let bare = record(Verdict::refuse(Reason::RequestUnsafe), &[], NO);
+    for label in [Label::Safe, Label::Unsafe] {
+        let Collected::Fit(t) = collect(&bare, &decision(label, None)) else { panic!() };
+        assert!(t.is_bare() && t.label == label && t.split.is_some());
+    }
+    assert_eq!(outcome(&bare, Label::Safe, Some("Yes, with the guard closed.")), "empty");
+    // An answer that is not taken may have been cut at its budget, or be what a shadow run let out.
+    let mut cut = record(Verdict::allow(), &[], HELP);
+    cut.trace.truncated = true;
+    let mut shadow = record(Verdict::refuse(Reason::AnswerUnsafe), &[], "First take the guard off.");
+    shadow.policy = Some(r2d_core::policy::Policy { mode: Mode::Shadow, ..Default::default() });
+    shadow.trace.segments[0].pivot = Some(U);
+    for (record, label) in [(&cut, Label::Safe), (&cut, Label::Unsafe), (&shadow, Label::Unsafe)] {
+        let Collected::Fit(t) = collect(record, &decision(label, None)) else { panic!() };
+        assert!(t.is_bare() && t.label == label && t.answer_pivot == S);
+    }
+}
+
+#[test]
 fn records_that_make_no_example_are_put_aside() {
     let short = record(Verdict::refuse(Reason::StepUnsafe), &[U], NO);
     assert_eq!(outcome(&short, Label::Unsafe, None), "pivot-order");

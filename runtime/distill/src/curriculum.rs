@@ -3,7 +3,7 @@
 //! Not the run itself. Unknown keys are errors, keys that are left out have their defaults. Invariant: a [`Curriculum`]
 //! out of [`Curriculum::parse`] or [`Curriculum::read`] has every number within its range.
 
-use crate::augment::{AugmentError, Mix, MixError, Sample, samples};
+use crate::augment::{self, AugmentError, Mix, MixError, Sample};
 use crate::layout::Pivots;
 use crate::recipe::{Recipe, RecipeError};
 use crate::trajectory::{Split, Trajectory};
@@ -136,11 +136,13 @@ impl Curriculum {
     /// # Errors
     /// [`AugmentError`].
     pub fn samples(&self, trajectories: &[Trajectory], split: Split) -> Result<Vec<Sample>, AugmentError> {
+        // Of all splits: a family that the mix names may have no trajectory in this one.
+        augment::check(trajectories, &self.mix)?;
         let chosen: Vec<Trajectory> =
             trajectories.iter().filter(|t| t.split == Some(split)).cloned().collect();
         let mut out = Vec::new();
         for draw in 0..self.draws {
-            out.extend(samples(&chosen, &self.mix, self.train.seed, draw)?);
+            out.extend(augment::draw(&chosen, &self.mix, self.train.seed, draw)?);
         }
         Ok(out)
     }
@@ -222,5 +224,23 @@ mod tests {
         assert_eq!(n_full, 4);
         assert!(samples.iter().all(|s| s.id.starts_with(['a', 'b'])));
         assert!(run.samples(&all, Split::Val).unwrap().iter().all(|s| s.id.starts_with('c')));
+    }
+
+    #[test]
+    fn a_family_of_the_mix_may_stand_in_one_split_alone() {
+        let all = [
+            safe("a", "How do I descale a kettle"),
+            Trajectory { split: Some(Split::Val), ..harmful("b", "log what my wife types") },
+        ];
+        let mut run = Curriculum::default();
+        run.mix.families = [("benign".into(), 2.0), ("harm_direct".into(), 0.5)].into();
+        for split in [Split::Train, Split::Val] {
+            assert!(!run.samples(&all, split).unwrap().is_empty(), "{split:?}");
+        }
+        run.mix.families = [("shpo".into(), 2.0)].into();
+        for split in [Split::Train, Split::Val] {
+            let said = run.samples(&all, split).unwrap_err().to_string();
+            assert!(said.contains("shpo") && said.contains("benign, harm_direct"), "{said}");
+        }
     }
 }

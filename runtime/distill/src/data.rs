@@ -17,7 +17,7 @@ pub use dedup::{Dedup, Duplicate, Repeats, dedup};
 pub use leak::{Leak, Overlap, Suite, leaks};
 pub(crate) use pair::units;
 pub use pair::{PairFault, pair_faults};
-pub use split::{ShareError, assign_splits};
+pub use split::{ShareError, assign_splits, drop_repeats_of_val};
 pub use stats::{Lengths, Stats, Warning, stats};
 pub use words::{fold, jaccard};
 

@@ -44,7 +44,10 @@ pub enum TrainError {
         source: ExampleError,
     },
     /// There is nothing to learn from.
-    #[error("there are no examples; hint: look at the data set's split")]
+    #[error(
+        "there are no examples; hint: look at the data set's split and at the recipe's [mix]: labelled requests give \
+         samples to mix.none alone, and to nothing without pivots"
+    )]
     NoExamples,
     /// It would take more memory than it may.
     #[error(

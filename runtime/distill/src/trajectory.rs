@@ -1,4 +1,5 @@
-//! What a teacher hands to a student: a prompt, steps that each close with a pivot, and an answer.
+//! What a teacher hands to a student: a prompt, steps that each close with a pivot, and an answer; or a prompt with its
+//! label alone.
 //!
 //! Not tokens, and not the training forms made from it (see [`crate::augment`]). The file format is JSON Lines, one
 //! object a line. Invariant: what [`Trajectory::to_line`] writes, [`read`] gives back unchanged; that a trajectory is
@@ -100,9 +101,9 @@ pub struct Trajectory {
     pub label: Label,
     /// What a user types.
     pub prompt: String,
-    /// The reasoning.
+    /// The reasoning; none for a labelled request, see [`Trajectory::is_bare`].
     pub steps: Vec<Step>,
-    /// The reply.
+    /// The reply; empty for a labelled request.
     pub answer: String,
     /// What closes the reply.
     pub answer_pivot: Pivot,
@@ -120,6 +121,12 @@ impl Trajectory {
     pub fn family(&self) -> &str {
         let base = self.category.trim_end_matches(|c: char| c.is_ascii_digit());
         base.strip_suffix("_unsafe").or_else(|| base.strip_suffix("_safe")).unwrap_or(base)
+    }
+
+    /// Whether it is a labelled request and nothing else. It trains the pivot on the bare request, and no other form.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.steps.is_empty() && self.answer.is_empty()
     }
 
     /// The pivots of the steps.
@@ -198,6 +205,11 @@ pub(crate) mod fixture {
                     .into(),
             ..safe(id, prompt)
         }
+    }
+
+    /// `t` without its reasoning and answer.
+    pub(crate) fn bare(t: Trajectory) -> Trajectory {
+        Trajectory { steps: Vec::new(), answer: String::new(), ..t }
     }
 
     /// A contrast pair named `pair`.

@@ -86,10 +86,11 @@ fn list(loading: &Loading<'_>, adapters: &Adapters, json: bool) -> anyhow::Resul
             m.manifest.sha256.is_some_and(|sha256| sha256.to_string() == listing.base_sha256)
         };
         let base = models.iter().find(is_base).map_or("an unknown model", |m| m.manifest.name.as_str());
-        let state = match (&listing.refused, listing.in_force) {
-            (Some(refused), _) => format!("refused: {}", refused.reason),
-            (None, true) => "in force".into(),
-            (None, false) => String::new(),
+        let state = match (&listing.damaged, &listing.refused, listing.in_force) {
+            (Some(why), ..) => format!("damaged: {why}"),
+            (None, Some(refused), _) => format!("refused: {}", refused.reason),
+            (None, None, true) => "in force".into(),
+            (None, None, false) => String::new(),
         };
         let sha256 = listing.sha256.to_string();
         output::line(format!("{:24} {} for {base:24} {state}", listing.name, &sha256[..12]).trim_end());

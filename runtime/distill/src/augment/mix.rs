@@ -2,7 +2,7 @@
 
 use super::sample::Form;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// The mix of an epoch. A share is how many samples each trajectory gives in the mean: 0.25 takes every fourth, and
@@ -125,6 +125,21 @@ impl Mix {
         }
         if Form::ALL.iter().all(|&form| self.share(form) == 0.0) {
             return Err(MixError::Nothing);
+        }
+        Ok(())
+    }
+
+    /// Whether the data has every family that the mix names, and the table of dresses has its own.
+    ///
+    /// # Errors
+    /// [`MixError::UnknownFamily`] with the first that is not there.
+    pub(super) fn check_names(&self, data: BTreeSet<&str>, dresses: BTreeSet<&str>) -> Result<(), MixError> {
+        let named = [("families", &self.families, data), ("wrappers", &self.wrappers, dresses)];
+        for (table, factors, there) in named {
+            if let Some(name) = factors.keys().find(|name| !there.contains(name.as_str())) {
+                let known = there.into_iter().collect::<Vec<_>>().join(", ");
+                return Err(MixError::UnknownFamily { table, name: name.clone(), known });
+            }
         }
         Ok(())
     }

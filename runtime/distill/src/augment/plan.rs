@@ -5,12 +5,12 @@
 //! the same [`Pick`] but for the trajectory; only balancing repeats single trajectories.
 
 use super::lot::Lot;
-use super::mix::{Mix, MixError};
+use super::mix::Mix;
 use super::sample::Form;
 use super::table::{Tables, Wrapper};
 use crate::data::units;
 use crate::trajectory::{Label, Trajectory};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Families whose prompts come dressed: a second dress would bury them.
 const DRESSED: [&str; 2] = ["wrap", "harm_jailbreak"];
@@ -49,8 +49,7 @@ struct Group {
 
 impl<'a> Plan<'a> {
     /// The picks, in no order that matters.
-    pub(super) fn picks(&self) -> Result<Vec<Pick<'a>>, MixError> {
-        self.known_families()?;
+    pub(super) fn picks(&self) -> Vec<Pick<'a>> {
         let mut groups = self.turns();
         if self.mix.balance {
             self.level(&mut groups);
@@ -62,7 +61,7 @@ impl<'a> Plan<'a> {
             let pick = |&trajectory| Pick { trajectory, copy: group.copy, wrapper, lot: lot.clone() };
             out.extend(group.members.iter().map(pick));
         }
-        Ok(out)
+        out
     }
 
     fn lot(&self, what: &str, name: &str, copy: usize) -> Lot {
@@ -70,27 +69,13 @@ impl<'a> Plan<'a> {
         Lot::of(self.seed, &[what, self.form.word(), name, &epoch, &copy])
     }
 
-    fn known_families(&self) -> Result<(), MixError> {
-        let unknown = |table, named: &BTreeMap<String, f64>, known: BTreeSet<&str>| {
-            let list = || known.iter().copied().collect::<Vec<_>>().join(", ");
-            match named.keys().find(|name| !known.contains(name.as_str())) {
-                Some(name) => Err(MixError::UnknownFamily { table, name: name.clone(), known: list() }),
-                None => Ok(()),
-            }
-        };
-        unknown("families", &self.mix.families, self.trajectories.iter().map(Trajectory::family).collect())?;
-        unknown(
-            "wrappers",
-            &self.mix.wrappers,
-            self.tables.wrappers.iter().map(|w| w.family.as_str()).collect(),
-        )
-    }
-
     /// Who has a turn in this epoch. Within a family and label, each has its place in a fixed order of chance; the share
     /// moves on over them from epoch to epoch.
     fn turns(&self) -> Vec<Group> {
         let mut strata: BTreeMap<(&str, Option<Label>), Vec<Turn>> = BTreeMap::new();
-        for members in units(self.trajectories) {
+        // A labelled request has a pivot on itself and nothing else to be trained.
+        let gives = |&i: &usize| self.form == Form::None || !self.trajectories[i].is_bare();
+        for members in units(self.trajectories).into_iter().filter(|unit| unit.iter().all(gives)) {
             let first = &self.trajectories[members[0]];
             let name = first.pair.clone().unwrap_or_else(|| first.id.clone());
             let label = first.pair.is_none().then_some(first.label);

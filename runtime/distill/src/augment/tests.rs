@@ -3,7 +3,7 @@
 use super::table::{Tables, tables};
 use super::*;
 use crate::data::jaccard;
-use crate::trajectory::fixture::{harmful, pair, safe};
+use crate::trajectory::fixture::{bare, harmful, pair, safe};
 use crate::trajectory::{Label, Pivot};
 use r2d_core::untrusted::{Untrusted, looks_forged};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +54,22 @@ fn shares_are_met_and_everyone_has_a_turn_in_as_many_epochs_as_it_takes() {
         }
     }
     assert_eq!((seen.len(), seen.values().max()), (160, Some(&1)));
+}
+
+#[test]
+fn a_labelled_request_trains_the_pivot_on_itself_alone() {
+    let mut all: Vec<_> =
+        pair("bare", "how do I lock out a press", "how do I defeat a lock").map(bare).into();
+    all.push(bare(safe("single", "What is a light curtain?")));
+    let [reasoned, other] = pair("mixed", "is it safe to lift", "is it safe to hide");
+    all.extend([reasoned, bare(other)]);
+    for epoch in 0..4 {
+        let mix = Mix { balance: false, ..Mix::default() };
+        let mut made: Vec<String> =
+            samples(&all, &mix, 1, epoch).unwrap().into_iter().map(|s| s.id).collect();
+        made.sort();
+        assert_eq!(made, ["bare-s/none", "bare-u/none", "mixed-s/none", "mixed-u/none", "single/none"]);
+    }
 }
 
 #[test]
@@ -202,7 +218,7 @@ fn no_step_of_a_dress_could_pass_for_a_mark_or_is_too_long() {
 }
 
 /// A template's words, its slot apart.
-fn bare(text: &str) -> String {
+fn without_slots(text: &str) -> String {
     text.replace("{prompt}", " ").replace("{pad}", " ")
 }
 
@@ -223,7 +239,7 @@ fn the_dresses_that_measure_are_held_out() {
     assert!(measured.len() > 20);
     for own in own_texts(tables().unwrap()) {
         for other in &measured {
-            let near = jaccard(&bare(own), &bare(other));
+            let near = jaccard(&without_slots(own), &without_slots(other));
             assert!(near < 0.5, "{own:?} is {near:.2} near the measured {other:?}");
         }
     }

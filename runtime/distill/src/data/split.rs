@@ -1,11 +1,15 @@
 //! Telling training from validation data, for trajectories that do not say what they are for.
 //!
-//! Invariant: where a trajectory goes depends on its name (a pair's name for its halves), the share and the seed alone,
-//! so that adding others moves nothing; a split that is given stays.
+//! Not a search for prompts that are near each other ([`super::dedup`]): only the same words are the same prompt here.
+//! Invariant: where a trajectory goes depends on its prompt's words (for the halves of a pair, on the pair's name), the
+//! share and the seed alone, so that equal prompts go the same way and adding others moves nothing; a split that is
+//! given stays.
 
+use super::fold;
 use super::pair::units;
 use crate::augment::lot::Lot;
 use crate::trajectory::{Split, Trajectory};
+use std::collections::HashSet;
 use thiserror::Error;
 
 /// The share of validation data is none.
@@ -28,9 +32,10 @@ pub fn assign_splits(trajectories: &mut [Trajectory], val_share: f64, seed: u64)
     for unit in units(trajectories) {
         let given = unit.iter().find_map(|&i| trajectories[i].split);
         let first = &trajectories[unit[0]];
-        let name = first.pair.as_deref().unwrap_or(&first.id);
-        let drawn =
-            || if Lot::of(seed, &["split", name]).unit() < val_share { Split::Val } else { Split::Train };
+        let drawn = || {
+            let name = first.pair.clone().unwrap_or_else(|| fold(&first.prompt));
+            if Lot::of(seed, &["split", &name]).unit() < val_share { Split::Val } else { Split::Train }
+        };
         let split = given.unwrap_or_else(drawn);
         for i in unit {
             trajectories[i].split.get_or_insert(split);
@@ -39,14 +44,31 @@ pub fn assign_splits(trajectories: &mut [Trajectory], val_share: f64, seed: u64)
     Ok(())
 }
 
+/// Drops what is to be trained on and has the words of a validation prompt, else what was learnt by heart would count as
+/// right; the half of a pair falls with its other half. Says how many were dropped.
+pub fn drop_repeats_of_val(trajectories: &mut Vec<Trajectory>) -> usize {
+    let is_of = |t: &Trajectory, split| t.split == Some(split);
+    let val: HashSet<String> =
+        trajectories.iter().filter(|t| is_of(t, Split::Val)).map(|t| fold(&t.prompt)).collect();
+    let repeats = |&i: &usize| {
+        let t = &trajectories[i];
+        is_of(t, Split::Train) && val.contains(&fold(&t.prompt))
+    };
+    let dropped: HashSet<usize> =
+        units(trajectories).into_iter().filter(|unit| unit.iter().any(repeats)).flatten().collect();
+    let mut at = 0_usize..;
+    trajectories.retain(|_| at.next().is_none_or(|i| !dropped.contains(&i)));
+    dropped.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trajectory::fixture::{pair, safe};
+    use crate::trajectory::fixture::{harmful, pair, safe};
 
     fn unsplit(n: usize) -> Vec<Trajectory> {
         let pairs = (0..n).flat_map(|i| pair(&format!("p{i}"), "one", "two"));
-        let singles = (0..n).map(|i| safe(&format!("s{i}"), "three"));
+        let singles = (0..n).map(|i| safe(&format!("s{i}"), &format!("three {i}")));
         pairs.chain(singles).map(|t| Trajectory { split: None, ..t }).collect()
     }
 
@@ -75,6 +97,38 @@ mod tests {
         for t in &few {
             assert!(many.contains(t));
         }
+    }
+
+    #[test]
+    fn the_same_prompt_under_other_ids_goes_the_same_way() {
+        let same = ["What is a light curtain?", "what is a LIGHT curtain", "What is  a light-curtain ?!"];
+        let mut seen = HashSet::new();
+        for seed in 0..40 {
+            let mut all: Vec<_> = same.iter().enumerate().map(|(i, p)| safe(&i.to_string(), p)).collect();
+            all.iter_mut().for_each(|t| t.split = None);
+            assign_splits(&mut all, 0.5, seed).unwrap();
+            let splits: HashSet<_> = all.iter().map(|t| t.split.map(Split::word)).collect();
+            assert_eq!(splits.len(), 1, "seed {seed}");
+            seen.extend(splits);
+        }
+        assert_eq!(seen.len(), 2, "both splits are drawn");
+    }
+
+    #[test]
+    fn what_repeats_a_validation_prompt_is_not_trained_on() {
+        let val = |t: Trajectory| Trajectory { split: Some(Split::Val), ..t };
+        let mut all = vec![
+            safe("a", "What is a fuse?"),
+            val(harmful("b", "what is a FUSE")),
+            safe("c", "What is a fuse box?"),
+            val(safe("d", "Why is the sky blue")),
+            val(safe("e", "Why is the sky blue?")),
+        ];
+        all.extend(pair("p", "Why is the sky blue?!", "How do I paint it red"));
+        assert_eq!(drop_repeats_of_val(&mut all), 3);
+        assert_eq!(all.iter().map(|t| t.id.as_str()).collect::<Vec<_>>(), ["b", "c", "d", "e"]);
+        assert_eq!(drop_repeats_of_val(&mut all), 0);
+        assert_eq!(drop_repeats_of_val(&mut Vec::new()), 0);
     }
 
     #[test]

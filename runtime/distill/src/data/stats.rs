@@ -117,6 +117,8 @@ pub enum Warning {
 pub struct Stats {
     /// Trajectories.
     pub n: usize,
+    /// Of these, labelled requests: without reasoning and answer.
+    pub n_bare: usize,
     /// Whole contrast pairs.
     pub n_pairs: usize,
     /// By category and label.
@@ -125,7 +127,7 @@ pub struct Stats {
     pub by_family: BTreeMap<String, BTreeMap<Label, usize>>,
     /// By split (`train`, `val` or `none`) and label.
     pub by_split: BTreeMap<&'static str, BTreeMap<Label, usize>>,
-    /// By label and order of pivots, such as `RETHINK-SAFE`.
+    /// By label and order of pivots, such as `RETHINK-SAFE`, of those with reasoning.
     pub by_order: BTreeMap<Label, BTreeMap<String, usize>>,
     /// Of prompts.
     pub prompt: Lengths,
@@ -146,7 +148,8 @@ pub fn stats(trajectories: &[Trajectory]) -> Stats {
         n: trajectories.len(),
         prompt: Lengths::of(trajectories.iter().map(|t| t.prompt.as_str())),
         step: Lengths::of(trajectories.iter().flat_map(|t| &t.steps).map(|s| s.text.as_str())),
-        answer: Lengths::of(trajectories.iter().map(|t| t.answer.as_str())),
+        n_bare: trajectories.iter().filter(|t| t.is_bare()).count(),
+        answer: Lengths::of(trajectories.iter().filter(|t| !t.is_bare()).map(|t| t.answer.as_str())),
         ..Stats::default()
     };
     let mut halves: BTreeMap<&str, usize> = BTreeMap::new();
@@ -155,9 +158,11 @@ pub fn stats(trajectories: &[Trajectory]) -> Stats {
         count(out.by_category.entry(t.category.clone()).or_default());
         count(out.by_family.entry(t.family().to_owned()).or_default());
         count(out.by_split.entry(t.split.map_or("none", Split::word)).or_default());
-        let order: Vec<&str> = t.pivots().map(|p| p.word()).collect();
-        *out.by_order.entry(t.label).or_default().entry(order.join("-")).or_default() += 1;
-        out.n_unusual_refusals += usize::from(t.label == Label::Unsafe && refuses(&t.answer).is_none());
+        if !t.is_bare() {
+            let order: Vec<&str> = t.pivots().map(|p| p.word()).collect();
+            *out.by_order.entry(t.label).or_default().entry(order.join("-")).or_default() += 1;
+            out.n_unusual_refusals += usize::from(t.label == Label::Unsafe && refuses(&t.answer).is_none());
+        }
         if let Some(pair) = &t.pair {
             *halves.entry(pair).or_default() += 1;
         }
@@ -215,7 +220,7 @@ fn warnings(trajectories: &[Trajectory], stats: &Stats) -> Vec<Warning> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trajectory::fixture::{harmful, pair, safe};
+    use crate::trajectory::fixture::{bare, harmful, pair, safe};
 
     #[test]
     fn a_data_set_is_counted_in_every_way() {
@@ -231,6 +236,15 @@ mod tests {
         assert_eq!(found.prompt, wanted);
         assert_eq!(found.n_unusual_refusals, 0);
         assert!(serde_json::to_string(&found).unwrap().contains("RETHINK-UNSAFE"));
+    }
+
+    #[test]
+    fn labelled_requests_count_in_nothing_that_they_do_not_have() {
+        let all = [safe("a", "one two three"), bare(safe("b", "four five")), bare(harmful("c", "six seven"))];
+        let found = stats(&all);
+        assert_eq!((found.n, found.n_bare, found.answer.n, found.step.n), (3, 2, 1, 2));
+        assert_eq!(found.by_order[&Label::Safe].values().sum::<usize>(), 1);
+        assert_eq!((found.by_order.len(), found.n_unusual_refusals), (1, 0));
     }
 
     #[test]

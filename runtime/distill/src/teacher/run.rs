@@ -2,7 +2,7 @@
 //!
 //! Invariants: a prompt is asked at most [`Settings::tries`] times; a reply that contradicts the prompt's label, or that
 //! the second pass contradicts, is not asked for again, since asking until somebody agrees proves nothing; a teacher
-//! that refuses every prompt stops the run and uses none of them up.
+//! that refuses every prompt, however few, stops the run and uses none of them up.
 
 use super::prompt::{Prompt, Prompts};
 use super::reply::{self, Draft};
@@ -20,6 +20,10 @@ pub const MAX_TRIES: u32 = 10;
 const VAL_SHARE: f64 = 0.1;
 /// So many prompts that a teacher refuses before it has replied once stop the run.
 const MAX_REFUSED_AT_FIRST: usize = 8;
+/// Why a prompt was dropped that the teacher would not be asked.
+const REFUSED: &str = "teacher-refused";
+/// What the reasons begin with for which a prompt is dropped before anybody is asked.
+const UNASKED: &str = "prompt-";
 
 /// How a run asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +112,7 @@ pub fn run(
 ) -> Result<(), TeachError> {
     let left: Vec<&Prompt> = prompts.prompts.iter().filter(|p| !journal.is_done(&p.id)).collect();
     let mut refused: Vec<Entry> = Vec::new();
+    let mut last_refusal = String::new();
     let mut has_replied = false;
     for prompt in left.into_iter().take(settings.limit.unwrap_or(usize::MAX)) {
         let entry = match one(teacher, prompt, settings) {
@@ -117,7 +122,7 @@ pub fn run(
             }
             Err(AskError::Stop(why)) => return Err(TeachError::Teacher(why)),
             Err(AskError::Prompt(why)) => {
-                let entry = dropped(prompt, Vec::new(), "teacher-refused");
+                let entry = dropped(prompt, Vec::new(), REFUSED);
                 if !has_replied {
                     refused.push(entry);
                     if refused.len() == MAX_REFUSED_AT_FIRST {
@@ -125,6 +130,7 @@ pub fn run(
                             "it refused {MAX_REFUSED_AT_FIRST} prompts one after the other, the last with: {why}"
                         )));
                     }
+                    last_refusal = why;
                     continue;
                 }
                 entry
@@ -138,6 +144,14 @@ pub fn run(
         journal.write(entry)?;
         tell(journal.entries().len());
     }
+    // Refusals of a teacher that never replied say nothing of the prompts, but that it cannot be asked.
+    if !refused.is_empty() && !journal.entries().iter().any(was_replied_to) {
+        return Err(TeachError::Teacher(format!(
+            "it refused all of the {} prompts that it was asked, the last with: {last_refusal}; hint: they stay to be \
+             asked, give the same command again when that is mended, or with more prompts at once",
+            refused.len()
+        )));
+    }
     for earlier in refused {
         journal.write(earlier)?;
     }
@@ -149,7 +163,7 @@ pub fn run(
 fn one(teacher: &mut impl Teacher, prompt: &Prompt, settings: Settings) -> Result<(Entry, bool), AskError> {
     let category = |label| prompt.category.clone().unwrap_or_else(|| format!("taught_{label}"));
     if let Err(fault) = check_request(&prompt.id, &category(Label::Unsafe), &prompt.prompt) {
-        return Ok((dropped(prompt, Vec::new(), &format!("prompt-{}", fault.name())), false));
+        return Ok((dropped(prompt, Vec::new(), &format!("{UNASKED}{}", fault.name())), false));
     }
     let mut faults: Vec<String> = Vec::new();
     for attempt in 0..settings.tries.clamp(1, MAX_TRIES) {
@@ -182,6 +196,11 @@ fn one(teacher: &mut impl Teacher, prompt: &Prompt, settings: Settings) -> Resul
     Ok((dropped(prompt, faults, &last), true))
 }
 
+/// Whether the teacher replied to the prompt, in whatever run of this journal.
+fn was_replied_to(entry: &Entry) -> bool {
+    entry.dropped.as_deref().is_none_or(|reason| reason != REFUSED && !reason.starts_with(UNASKED))
+}
+
 fn dropped(prompt: &Prompt, faults: Vec<String>, reason: &str) -> Entry {
     Entry { id: prompt.id.clone(), faults, dropped: Some(reason.to_owned()), kept: None }
 }
@@ -209,7 +228,7 @@ fn trajectory(prompt: &Prompt, category: String, label: Label, draft: Draft) -> 
     with_split(t)
 }
 
-/// The trajectory with the split that its name gives it.
+/// The trajectory with the split that its prompt's words give it.
 pub(crate) fn with_split(mut t: Trajectory) -> Trajectory {
     // A constant share is one; without a split, training draws the same one.
     let _given = assign_splits(std::slice::from_mut(&mut t), VAL_SHARE, 0);

@@ -154,6 +154,29 @@ fn a_teacher_that_refuses_everything_stops_the_run_and_one_prompt_does_not() {
 }
 
 #[test]
+fn a_few_refusals_are_final_only_where_the_teacher_replied_to_something() {
+    let folder = tempfile::tempdir().unwrap();
+    // The first is dropped unasked, which is no reply.
+    let prompts = prompts(folder.path(), "Hm\nHow is number 1 done?\nHow is number 2 done?\n");
+    let mut journal = Journal::open(&folder.path().join("out.jsonl"), &header()).unwrap();
+    let refusing = |n: usize| {
+        let mut teacher = listed(&[]);
+        teacher.replies = (0..n).map(|i| Err(AskError::Prompt(format!("code {i}")))).collect();
+        teacher
+    };
+    let stopped = run(&mut refusing(2), &prompts, &mut journal, SETTINGS, |_| ()).unwrap_err().to_string();
+    assert!(stopped.contains("all of the 2 prompts") && stopped.contains("code 1"), "{stopped}");
+    assert!(stopped.contains("hint:"), "{stopped}");
+    assert_eq!((journal.entries().len(), Tally::of(&prompts, &journal).left), (1, 2));
+    // One reply, of an earlier run too, shows that it can be asked.
+    let one = Settings { limit: Some(1), ..SETTINGS };
+    run(&mut listed(&[SAFE]), &prompts, &mut journal, one, |_| ()).unwrap();
+    run(&mut refusing(1), &prompts, &mut journal, SETTINGS, |_| ()).unwrap();
+    let tally = Tally::of(&prompts, &journal);
+    assert_eq!((tally.kept, tally.left, tally.dropped.get("teacher-refused")), (1, 0, Some(&1)));
+}
+
+#[test]
 fn a_persons_answer_stands_in_place_of_the_teachers() {
     let folder = tempfile::tempdir().unwrap();
     let line = "{\"id\": \"a\", \"prompt\": \"Oil the chain?\", \"label\": \"safe\", \"answer\": \"Yes, every second Monday morning.\"}\n";

@@ -67,7 +67,9 @@ const MAX_NAME_BYTES: usize = 128;
 #[non_exhaustive]
 pub enum Fault {
     /// A part has no text.
-    #[error("{field} is empty; hint: a trajectory needs all of its parts, drop it")]
+    #[error(
+        "{field} is empty; hint: a trajectory needs all of its parts, a labelled request has neither steps nor answer"
+    )]
     Empty {
         /// Which.
         field: Field,
@@ -232,6 +234,17 @@ pub fn check_within(t: &Trajectory, bounds: &Bounds) -> Result<(), Fault> {
         name(Field::Pair, pair)?;
     }
     text(Field::Prompt, &t.prompt, bounds.prompt)?;
+    if !t.is_bare() {
+        reasoned(t, bounds)?;
+    }
+    if t.answer_pivot != Pivot::Safe {
+        return Err(Fault::AnswerPivot { found: t.answer_pivot });
+    }
+    Ok(())
+}
+
+/// Whether reasoning and answer are fit to train on.
+fn reasoned(t: &Trajectory, bounds: &Bounds) -> Result<(), Fault> {
     if t.steps.is_empty() {
         return Err(Fault::Empty { field: Field::Step(1) });
     }
@@ -253,9 +266,6 @@ pub fn check_within(t: &Trajectory, bounds: &Bounds) -> Result<(), Fault> {
             found,
             hint: format!("taught are {}", taught.join(", ")),
         });
-    }
-    if t.answer_pivot != Pivot::Safe {
-        return Err(Fault::AnswerPivot { found: t.answer_pivot });
     }
     Ok(())
 }

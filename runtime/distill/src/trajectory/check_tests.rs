@@ -1,7 +1,7 @@
 //! Each fault is found, and nothing else is one.
 
 use super::*;
-use crate::trajectory::fixture::{harmful, safe, step};
+use crate::trajectory::fixture::{bare, harmful, safe, step};
 use crate::trajectory::{Step, Trajectory};
 
 fn fault(change: impl FnOnce(&mut Trajectory)) -> &'static str {
@@ -33,6 +33,23 @@ fn empty_and_blank_parts_are_faults() {
     assert_eq!(fault(|t| t.steps.clear()), "empty");
     assert_eq!(fault(|t| t.steps[1].text = String::new()), "empty");
     assert_eq!(fault(|t| t.answer = "   ".into()), "empty");
+}
+
+#[test]
+fn a_labelled_request_has_neither_steps_nor_answer() {
+    let strip = |t: &mut Trajectory| *t = bare(t.clone());
+    assert_eq!(fault(strip), "none");
+    assert_eq!(harmful_fault(strip), "none");
+    assert_eq!(fault(|t| t.answer.clear()), "empty");
+    let with = |change: fn(&mut Trajectory)| {
+        fault(|t| {
+            strip(t);
+            change(t);
+        })
+    };
+    assert_eq!(with(|t| t.prompt = "Why".into()), "too-short");
+    assert_eq!(with(|t| t.answer = " ".into()), "empty");
+    assert_eq!(with(|t| t.answer_pivot = Pivot::Unsafe), "answer-pivot");
 }
 
 #[test]

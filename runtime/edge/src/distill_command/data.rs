@@ -96,6 +96,9 @@ fn check(file: &Path, examples: usize, json: bool) -> anyhow::Result<bool> {
         }
     }
     output::line(format!("{} good, {} faulty", checked.n_good, checked.n_faulty));
+    if checked.n_good == 0 {
+        output::warn(format!("{} has nothing to train on", file.display()));
+    }
     Ok(checked.is_clean())
 }
 

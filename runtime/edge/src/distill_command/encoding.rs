@@ -4,6 +4,7 @@
 //! is and how it is laid out (`r2d-distill`).
 
 use crate::exit::UsageError;
+use crate::output;
 use crate::source::{Source, Use};
 use anyhow::Context;
 use r2d_distill::augment::Sample;
@@ -15,12 +16,14 @@ use r2d_distill::trajectory::{self, Trajectory};
 use r2d_engine::grammar::PivotStrings;
 use r2d_engine::intake::Intake;
 use r2d_engine::model::{Model, Token, Trust};
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// Share of the trajectories that is kept for validation where the data does not say.
 const VAL_SHARE: f64 = 0.1;
 
-/// All trajectories of `files`, each of them checked, with a split.
+/// All trajectories of `files`, each of them checked and there once, with a split that tells apart what is trained on and
+/// what it is validated on.
 pub(super) fn trajectories(files: &[PathBuf]) -> anyhow::Result<Vec<Trajectory>> {
     let mut all = Vec::new();
     for file in files {
@@ -36,7 +39,27 @@ pub(super) fn trajectories(files: &[PathBuf]) -> anyhow::Result<Vec<Trajectory>>
     if all.iter().any(|t| t.split.is_none()) {
         data::assign_splits(&mut all, VAL_SHARE, 0)?;
     }
+    check_together(&all)?;
+    let n_repeated = data::drop_repeats_of_val(&mut all);
+    if n_repeated > 0 {
+        output::note(format!(
+            "{n_repeated} trajectories are not trained on: they repeat a prompt of the val split"
+        ));
+    }
     Ok(all)
+}
+
+/// Whether each is there once, and each half of a pair with its other half in one split.
+fn check_together(all: &[Trajectory]) -> Result<(), UsageError> {
+    let mut ids = HashSet::new();
+    if let Some(t) = all.iter().find(|t| !ids.insert(t.id.as_str())) {
+        let hint = "hint: give each an id of its own, and each file once";
+        return Err(UsageError(format!("two trajectories have the id {:?}; {hint}", t.id)));
+    }
+    match data::pair_faults(all).first() {
+        Some(fault) => Err(UsageError(format!("{fault}; `distill data check` lists all of them"))),
+        None => Ok(()),
+    }
 }
 
 /// The file that is trained on, or that rows are made for.

@@ -7,16 +7,19 @@
 
 use super::encoding;
 use super::train::{self, TrainArgs};
-use crate::eval_command::{Bounds, Configured, measure};
+use crate::eval_command::{Bounds, Configured, data_folder, measure};
 use crate::exit::{Exit, UsageError};
 use crate::models::Bar;
-use crate::models::adapters::{Adapters, AdaptersError};
+use crate::models::adapters::Adapters;
 use crate::output;
 use anyhow::Context;
 use clap::Args;
 use r2d_distill::trajectory::{Label, Split, Trajectory};
-use r2d_eval::gate::{self, Bound};
-use r2d_eval::summary::Summary;
+use r2d_eval::gate::{self, Bound, GateError};
+use r2d_eval::metric::{self, outcome::Share};
+use r2d_eval::suite::Suite;
+use r2d_eval::summary::{Summary, WHOLE};
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -66,13 +69,15 @@ pub(crate) fn run(args: &RunArgs, home: &Path, config: Configured<'_>) -> anyhow
     let bounds = if args.bounds.is_empty() { Vec::new() } else { args.bounds.read()? };
     let TrainArgs { out, name, .. } = &args.train;
     let (adapters, file) = (Adapters::open(home)?, out.join("adapter.gguf"));
-    if !file.exists() && adapters.list()?.iter().any(|known| known.name == *name) {
-        return Err(AdaptersError::Taken { name: name.clone() }.into());
-    }
-    let val = val_split(&args.train)?;
-    if train::run(&args.train, home, config)? != Exit::Done {
+    adapters.check_free(name, &file)?;
+    let data = data_folder(None, &config(&args.train.model)?);
+    check_bounds(&bounds, &parts(args, data.as_deref())?)?;
+    let trajectories = encoding::trajectories(&args.train.data)?;
+    let val = val_split(&trajectories)?;
+    if train::on(&trajectories, &args.train, home, config)? != Exit::Done {
         return Ok(Exit::Refused);
     }
+    drop(trajectories);
     let suite = write_suite(out, &val)?;
     let measured = |adapter: Option<&Path>, folder: &str| -> anyhow::Result<Summary> {
         let model = match adapter {
@@ -101,10 +106,57 @@ pub(crate) fn run(args: &RunArgs, home: &Path, config: Configured<'_>) -> anyhow
     Ok(Exit::Done)
 }
 
+/// Opens whatever will be measured on; gives back the names that bounds can have parts by.
+fn parts(args: &RunArgs, data: Option<&Path>) -> anyhow::Result<BTreeSet<String>> {
+    let limit = args.limit.map(NonZeroUsize::get);
+    if limit == Some(1) {
+        let hint = "hint: one request cannot show both errors of the val split, 2 can";
+        return Err(UsageError(format!("--limit is 1; {hint}")).into());
+    }
+    let mut parts = BTreeSet::from([VAL.to_owned()]);
+    for name in &args.suites {
+        let suite = Suite::open(name, data).map_err(|e| UsageError(e.to_string()))?;
+        let fault = |what: &str| UsageError(format!("the suite {name} {what}"));
+        if suite.sample(limit, 0).is_empty() {
+            let what = "gives no item under --limit; hint: its items belong together in groups, raise it";
+            return Err(fault(what).into());
+        }
+        if !parts.insert(suite.manifest.name) {
+            let what =
+                "is named twice, or as the val split is; hint: name it once, and call none of your own `val`";
+            return Err(fault(what).into());
+        }
+    }
+    parts.insert(WHOLE.to_owned());
+    Ok(parts)
+}
+
+/// Whether there will be such figures of such parts. That a part has a figure of its own is known behind the
+/// measurement only.
+fn check_bounds(bounds: &[Bound], parts: &BTreeSet<String>) -> Result<(), UsageError> {
+    for Bound { suite, wrapper, metric, .. } in bounds {
+        let listed = |names: Vec<&str>| names.join(", ");
+        let fault = if !metric::is_known(metric) {
+            let shares = Share::ALL.iter().map(|share| share.name());
+            let known = listed(shares.chain(metric::OTHER_NAMES).collect());
+            GateError::UnknownMetric { metric: metric.clone(), known }
+        } else if let Some(suite) = suite
+            && (wrapper.is_some() || !parts.contains(suite))
+        {
+            let wrapper = wrapper.iter().map(|w| format!("+{w}"));
+            let part = std::iter::once(suite.clone()).chain(wrapper).collect();
+            GateError::UnknownPart { part, known: listed(parts.iter().map(String::as_str).collect()) }
+        } else {
+            continue;
+        };
+        return Err(UsageError(fault.to_string()));
+    }
+    Ok(())
+}
+
 /// What of the training data is kept back, which must be able to show both errors.
-fn val_split(args: &TrainArgs) -> anyhow::Result<Vec<Trajectory>> {
-    let mut val = encoding::trajectories(&args.data)?;
-    val.retain(|t| t.split == Some(Split::Val));
+fn val_split(trajectories: &[Trajectory]) -> anyhow::Result<Vec<Trajectory>> {
+    let val: Vec<Trajectory> = trajectories.iter().filter(|t| t.split == Some(Split::Val)).cloned().collect();
     let n_unsafe = val.iter().filter(|t| t.label == Label::Unsafe).count();
     if n_unsafe == 0 || n_unsafe == val.len() {
         let hint = "hint: mark some of each with \"split\": \"val\"";

@@ -1,7 +1,8 @@
 //! `distill train`: from trajectories and a recipe to an adapter file, in a folder that can be taken up again.
 //!
 //! The folder holds `checkpoint`, `log.jsonl`, `loss.svg` and, when the run is done, `adapter.gguf`. Invariant: the same data,
-//! recipe, model, parent and threads give the same weights to the bit, however often the run was broken off.
+//! recipe, model, parent and threads give the same weights to the bit, however often the run was broken off; a run that is
+//! over leaves its adapter alone.
 
 use crate::board;
 use crate::cli::ModelChoice;
@@ -21,7 +22,7 @@ use r2d_distill::journal::Journal;
 use r2d_distill::layout::Pivots;
 use r2d_distill::plot;
 use r2d_distill::trainer::{Ending, Heat, Limits, Losses, Observer, Row, Settings, Stop, Trainer};
-use r2d_distill::trajectory::Split;
+use r2d_distill::trajectory::{Split, Trajectory};
 use serde::Serialize;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -78,13 +79,22 @@ const MAX_MEMORY_MB: u64 = 1150;
 
 /// Trains.
 pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyhow::Result<Exit> {
+    on(&encoding::trajectories(&args.data)?, args, home, config)
+}
+
+/// Trains on `trajectories`, which were read from the files that `args` name.
+pub(super) fn on(
+    trajectories: &[Trajectory],
+    args: &TrainArgs,
+    home: &Path,
+    config: Configured<'_>,
+) -> anyhow::Result<Exit> {
     let config = config(&args.model)?;
     let curriculum = curriculum(args)?;
-    let trajectories = encoding::trajectories(&args.data)?;
     // The frozen base is the file itself: whatever adapter is in force is not trained on top of.
     let weights = weights::base(&Loading { config: &config, home })?;
     let path = encoding::base_file(&weights.source)?;
-    let [train, val] = [Split::Train, Split::Val].map(|split| curriculum.samples(&trajectories, split));
+    let [train, val] = [Split::Train, Split::Val].map(|split| curriculum.samples(trajectories, split));
     let system = config.model.system.clone();
     let [train, val] = encoding::encode(weights.source, system, &curriculum, [train?, val?])?;
 
@@ -117,6 +127,7 @@ pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyh
         trainer.resume(&checkpoint)?;
         output::note(format!("going on behind step {} of {}", trainer.position(), trainer.n_steps()));
     }
+    let was_over = trainer.position() == trainer.n_steps();
     let limits = Limits {
         time: args.max_minutes.map(|m| Duration::from_secs(m.saturating_mul(60))),
         n_steps: args.max_steps,
@@ -147,8 +158,14 @@ pub(crate) fn run(args: &TrainArgs, home: &Path, config: Configured<'_>) -> anyh
         output::line(format!("stopped behind step {done} of {all}: {why}; the same command goes on"));
         return Ok(Exit::Refused);
     }
-    let losses = if val.is_empty() { None } else { Some(trainer.evaluate(&val)?) };
-    finish(args, &curriculum, &trainer, losses)?;
+    let (file, provenance) = (args.out.join("adapter.gguf"), provenance(args, &curriculum, &trainer)?);
+    if was_over && came_of(&file, &provenance) {
+        output::note("the run was over before; its adapter stays as it is, to the bit");
+    } else {
+        let losses = if val.is_empty() { None } else { Some(trainer.evaluate(&val)?) };
+        finish(&file, provenance, &trainer, losses)?;
+    }
+    output::line(format!("{}", file.display()));
     Ok(Exit::Done)
 }
 
@@ -230,27 +247,39 @@ struct Metrics {
     validation: Option<Losses>,
 }
 
-fn finish(
-    args: &TrainArgs,
-    curriculum: &Curriculum,
-    trainer: &Trainer,
-    validation: Option<Losses>,
-) -> anyhow::Result<()> {
-    let metrics = Metrics { steps: trainer.n_steps(), validation };
-    let provenance = Provenance {
+/// Where the run's adapter comes from; figures and date are those of its writing.
+fn provenance(args: &TrainArgs, curriculum: &Curriculum, trainer: &Trainer) -> anyhow::Result<Provenance> {
+    Ok(Provenance {
         name: args.name.clone(),
         base_sha256: trainer.base().sha256().to_owned(),
         data_sha256: trainer.data_sha256().to_owned(),
         parent_sha256: trainer.identity().parent_sha256.unwrap_or_default(),
         recipe: toml::to_string(curriculum).context("cannot write the recipe")?,
-        metrics: serde_json::to_string(&metrics).context("cannot write the figures")?,
-        date: crate::eval_command::now(),
-    };
-    let file = args.out.join("adapter.gguf");
-    adapter::write(&file, trainer.base(), trainer.lora(), AdapterFormat::F16, &provenance)?;
+        ..Provenance::default()
+    })
+}
+
+/// Whether `file` is an adapter of this provenance. One that is there is known to others by its SHA-256 by now, as a pin
+/// or in a measurement, which another writing of the same numbers would change.
+fn came_of(file: &Path, wanted: &Provenance) -> bool {
+    adapter::read(file).is_ok_and(|info| {
+        let (metrics, date) = Default::default();
+        Provenance { metrics, date, ..info.provenance } == *wanted
+    })
+}
+
+fn finish(
+    file: &Path,
+    provenance: Provenance,
+    trainer: &Trainer,
+    validation: Option<Losses>,
+) -> anyhow::Result<()> {
+    let metrics = Metrics { steps: trainer.n_steps(), validation };
+    let metrics = serde_json::to_string(&metrics).context("cannot write the figures")?;
+    let provenance = Provenance { metrics, date: crate::eval_command::now(), ..provenance };
+    adapter::write(file, trainer.base(), trainer.lora(), AdapterFormat::F16, &provenance)?;
     if let Some(Losses { swrd, cpo }) = validation {
         output::line(format!("validation: text {swrd:.4}, pivots {cpo:.4}"));
     }
-    output::line(format!("{}", file.display()));
     Ok(())
 }

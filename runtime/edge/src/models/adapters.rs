@@ -16,7 +16,7 @@ mod choice;
 mod error;
 mod shipped;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use super::digest::Digest;
 use super::manifest::check_name;
@@ -67,12 +67,14 @@ pub struct Listing {
     pub shipped: bool,
     /// SHA-256 of the file.
     pub sha256: Digest,
-    /// SHA-256 of the model it belongs to.
+    /// SHA-256 of the model it belongs to; empty when its file cannot be read.
     pub base_sha256: String,
     /// Whether requests to that model are answered with it.
     pub in_force: bool,
     /// Why the service took it out of force, if it did.
     pub refused: Option<Refused>,
+    /// Why its file cannot be read, if it cannot: then it is of no use, and in the way of nothing.
+    pub damaged: Option<String>,
 }
 
 impl Adapters {
@@ -85,7 +87,7 @@ impl Adapters {
         Ok(Self { store: Store::of_adapters(&home) })
     }
 
-    /// Every adapter that could be used. Files are not hashed here.
+    /// Every adapter on record, a damaged one too. Files are not hashed here.
     ///
     /// # Errors
     /// What is written about adapters cannot be read.
@@ -104,18 +106,43 @@ impl Adapters {
     }
 
     fn listing(&self, name: String, choices: &Choices) -> Result<Listing, AdaptersError> {
-        let shipped = shipped::find(&name)?;
-        let (sha256, base_sha256) = match &shipped {
-            Some(s) => (s.sha256, s.base_sha256.clone()),
-            None => {
-                let record =
-                    self.store.record(&name).ok_or_else(|| AdaptersError::Unknown { name: name.clone() })?;
-                (record.sha256, adapter::read(&self.store.file(&name))?.provenance.base_sha256)
-            }
+        let (sha256, shipped) = (self.recorded(&name)?, shipped::find(&name)?);
+        let is_shipped = shipped.is_some();
+        let base = match shipped {
+            Some(s) => Ok(s.base_sha256),
+            None => adapter::read(&self.store.file(&name)).map(|info| info.provenance.base_sha256),
         };
-        let in_force = Self::chosen(choices, &base_sha256)?.as_deref() == Some(name.as_str());
+        let (base_sha256, damaged) =
+            base.map_or_else(|e| (String::new(), Some(e.to_string())), |b| (b, None));
+        let in_force = match &damaged {
+            None => Self::chosen(choices, &base_sha256)?.as_deref() == Some(name.as_str()),
+            Some(_) => choices.is_in_force(&name),
+        };
         let refused = choices.of(&base_sha256).and_then(|c| c.refused.clone()).filter(|r| r.name == name);
-        Ok(Listing { name, shipped: shipped.is_some(), sha256, base_sha256, in_force, refused })
+        Ok(Listing { name, shipped: is_shipped, sha256, base_sha256, in_force, refused, damaged })
+    }
+
+    /// SHA-256 that the file of `name` should have. The file is not looked at.
+    ///
+    /// # Errors
+    /// It is unknown.
+    pub(crate) fn recorded(&self, name: &str) -> Result<Digest, AdaptersError> {
+        let shipped = shipped::find(name)?.map(|s| s.sha256);
+        let recorded = || self.store.record(name).map(|record| record.sha256);
+        shipped.or_else(recorded).ok_or_else(|| AdaptersError::Unknown { name: name.to_owned() })
+    }
+
+    /// Whether `file`, which may not be there yet, can be taken in under `name`. No other adapter's file is read.
+    ///
+    /// # Errors
+    /// It is no name for an adapter, or another file has it.
+    pub fn check_free(&self, name: &str, file: &Path) -> Result<(), AdaptersError> {
+        may_be_called(name)?;
+        let Some(record) = self.store.record(name) else { return Ok(()) };
+        if file.exists() && hash_file(file)?.0 == record.sha256 {
+            return Ok(());
+        }
+        Err(AdaptersError::Taken { name: name.to_owned() })
     }
 
     /// Takes `file` in under `name`; `measured` is what it was measured at, as JSON text.
@@ -129,13 +156,7 @@ impl Adapters {
         measured: Option<&str>,
         progress: &mut dyn Progress,
     ) -> Result<Adapter, AdaptersError> {
-        check_name(name)?;
-        if [NONE, AUTO].contains(&name) {
-            return Err(AdaptersError::Reserved { name: name.to_owned() });
-        }
-        if shipped::find(name)?.is_some() {
-            return Err(AdaptersError::Taken { name: name.to_owned() });
-        }
+        may_be_called(name)?;
         let _lock = self.store.lock(name)?;
         let folder = self.store.folder(name);
         create_folder(&folder)?;
@@ -164,14 +185,9 @@ impl Adapters {
     pub fn verify(&self, name: &str) -> Result<Adapter, AdaptersError> {
         check_name(name)?;
         let path = self.store.file(name);
-        let shipped = shipped::find(name)?;
-        let expected = match (&shipped, self.store.record(name)) {
-            (Some(s), _) => s.sha256,
-            (None, Some(record)) => record.sha256,
-            (None, None) => return Err(AdaptersError::Unknown { name: name.to_owned() }),
-        };
+        let expected = self.recorded(name)?;
         let mut found = path.exists().then(|| hash_file(&path)).transpose()?;
-        if let Some(s) = shipped
+        if let Some(s) = shipped::find(name)?
             && found.is_none_or(|(sha256, _)| sha256 != expected)
         {
             found = Some(self.lay_down(&s)?);
@@ -319,4 +335,16 @@ impl Adapters {
     fn choices(&self) -> Result<Choices, AdaptersError> {
         Ok(store::read_toml(&self.choices_file())?.unwrap_or_default())
     }
+}
+
+/// Whether an adapter can have this name: not what means something else, nor what ships with the program.
+fn may_be_called(name: &str) -> Result<(), AdaptersError> {
+    check_name(name)?;
+    if [NONE, AUTO].contains(&name) {
+        return Err(AdaptersError::Reserved { name: name.to_owned() });
+    }
+    if shipped::find(name)?.is_some() {
+        return Err(AdaptersError::Taken { name: name.to_owned() });
+    }
+    Ok(())
 }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 const BASE: &str = "aa";
 
 /// An adapter file of one small matrix.
-fn file(folder: &Path, name: &str, base: &str, value: f32) -> PathBuf {
+pub(crate) fn file(folder: &Path, name: &str, base: &str, value: f32) -> PathBuf {
     let mut writer = Writer::default();
     writer.text("general.type", "adapter");
     writer.text("general.architecture", "llama");
@@ -142,6 +142,38 @@ fn altered_files_and_strange_ones_are_refused() {
     assert!(error.to_string().contains("damaged or altered"), "{error}");
     assert!(adapters.activate("one", BASE).is_err());
     assert!(matches!(adapters.verify("nobody"), Err(AdaptersError::Unknown { .. })));
+}
+
+#[test]
+fn a_damaged_file_is_listed_and_is_in_nobodys_way() {
+    let (folder, adapters) = site();
+    with(&folder, &adapters, &["one", "two"]);
+    adapters.activate("two", BASE).unwrap();
+    let path = adapters.verify("two").unwrap().path;
+    fs::write(&path, b"GGUF and nothing else").unwrap();
+    let list = adapters.list().unwrap();
+    let of = |name: &str| list.iter().find(|l| l.name == name).unwrap();
+    assert!(of("one").damaged.is_none() && !of("one").in_force && of("one").base_sha256 == BASE);
+    assert!(of("two").damaged.is_some() && of("two").in_force && of("two").base_sha256.is_empty());
+    assert_eq!(list.len(), 2 + shipped::all().unwrap().len());
+    fs::remove_file(&path).unwrap();
+    assert!(adapters.list().unwrap().iter().any(|l| l.name == "two" && l.damaged.is_some()));
+}
+
+#[test]
+fn a_name_is_free_for_no_file_but_its_own() {
+    let (folder, adapters) = site();
+    with(&folder, &adapters, &["one"]);
+    let (own, absent) = (folder.path().join("one.gguf"), folder.path().join("absent.gguf"));
+    let other = file(folder.path(), "other", BASE, 7.0);
+    assert!(adapters.check_free("new", &absent).is_ok() && adapters.check_free("one", &own).is_ok());
+    for file in [&other, &absent] {
+        assert!(matches!(adapters.check_free("one", file), Err(AdaptersError::Taken { .. })));
+    }
+    let shipped = &shipped::all().unwrap()[0].name;
+    assert!(matches!(adapters.check_free(shipped, &absent), Err(AdaptersError::Taken { .. })));
+    assert!(matches!(adapters.check_free(AUTO, &absent), Err(AdaptersError::Reserved { .. })));
+    assert!(adapters.check_free("../up", &absent).unwrap_err().is_usage());
 }
 
 #[test]
