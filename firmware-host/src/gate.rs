@@ -17,6 +17,8 @@ pub struct Gate {
     station: Id,
     watchdog: Watchdog,
     state: State,
+    /// The request that was refused last. Nothing but the next refusal replaces it, not even reset.
+    refused: Option<Id>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl Gate {
     /// A gate after power-up: latched. What was permitted before a power cut is not permitted after it.
     #[must_use]
     pub const fn new(station: Id) -> Self {
-        Self { station, watchdog: Watchdog::unfed(), state: State::Latched(Cause::PowerUp) }
+        Self { station, watchdog: Watchdog::unfed(), state: State::Latched(Cause::PowerUp), refused: None }
     }
 
     /// The station.
@@ -165,6 +167,9 @@ impl Gate {
         };
         match next {
             Ok(state) => {
+                if let State::Standing(Standing { request, ruling: Ruling::Refuse, .. }) = &state {
+                    self.refused = Some(request.clone());
+                }
                 self.state = state;
                 Ok(())
             }
@@ -175,9 +180,8 @@ impl Gate {
         }
     }
 
-    /// Whether the last ruling was that this request is unsafe, expired or not.
     fn is_refused(&self, request: &Id) -> bool {
-        matches!(&self.state, State::Standing(s) if s.ruling == Ruling::Refuse && s.request == *request)
+        self.refused.as_ref() == Some(request)
     }
 
     /// Whether a ruling may stand here, and until when.

@@ -163,6 +163,30 @@ fn a_refused_request_is_not_allowed_later_but_a_reviewed_one_may_be() {
 }
 
 #[test]
+fn nothing_but_another_refusal_washes_off_a_refusal() {
+    let mut gate = waiting();
+    gate.apply(Tick(10_000), &ruled("r", Ruling::Refuse, 10_000, 1_000)).unwrap();
+    let ready = Message::Ready(Ready { station: id("press-4") });
+    let between: [&dyn Fn(&mut Gate); 4] = [
+        // A second time, after the first one closed it.
+        &|gate| assert_eq!(gate.apply(Tick(10_001), &pending("r")), Err(Rejection::Refused)),
+        &|gate| gate.apply(Tick(10_001), &ready).unwrap(),
+        &|gate| gate.reset(Tick(10_001)).unwrap(),
+        &|gate| {
+            gate.apply(Tick(10_001), &pending("other")).unwrap();
+            gate.apply(Tick(10_001), &ruled("other", Ruling::Allow, 10_001, 1_000)).unwrap();
+        },
+    ];
+    for step in between {
+        step(&mut gate);
+        assert_eq!(gate.apply(Tick(10_001), &pending("r")), Err(Rejection::Refused));
+    }
+    gate.apply(Tick(10_001), &pending("other")).unwrap();
+    gate.apply(Tick(10_001), &ruled("other", Ruling::Refuse, 10_001, 1_000)).unwrap();
+    assert_eq!(gate.apply(Tick(10_002), &pending("r")), Ok(()));
+}
+
+#[test]
 fn stop_latches_and_the_first_cause_is_kept() {
     let mut gate = open();
     gate.latch(Cause::Stop);
