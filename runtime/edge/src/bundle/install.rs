@@ -128,12 +128,12 @@ impl<'a> Running<'a> {
             }
             Step::TakeIn => stock::take_in(home, &self.release, &folder, progress),
             Step::Leave => match self.site.current()? {
-                Some(old) => {
+                Some(old) if is_settled(self.site, old)? => {
                     let base = self.release.adapter().map(|adapter| adapter.base_sha256.as_str());
                     let left = base.map(|base| stock::left(home, base)).transpose()?;
                     self.site.leave(old, left.as_ref())
                 }
-                None => Ok(()),
+                _ => Ok(()),
             },
             Step::Seal => self.site.seal(self.slot, &self.page, &self.signature),
             Step::Switch => self.site.switch(self.slot),
@@ -212,7 +212,9 @@ pub(crate) fn rollback(home: &Path, progress: &mut dyn Progress) -> Result<Manif
     let before = now.map(Slot::other).or(site.last()?).ok_or(BundleError::NothingBefore)?;
     let release = site.release(before).ok_or(BundleError::NothingBefore)?;
     check_program(&site.folder(before))?;
-    if let Some(now) = now {
+    if let Some(now) = now
+        && is_settled(&site, now)?
+    {
         let base = site.left(before)?.map(|left| left.base_sha256);
         let left = base.map(|base| stock::left(home, &base)).transpose()?;
         site.leave(now, left.as_ref())?;
@@ -245,14 +247,20 @@ pub(crate) fn leave(home: &Path) -> Result<(), BundleError> {
     site.unlink()
 }
 
+/// Whether the release in `slot` got its adapter. Before that, the adapter in force is another release's.
+fn is_settled(site: &Site, slot: Slot) -> Result<bool, BundleError> {
+    let settled = site.state()?.settled;
+    Ok(site.release(slot).is_some_and(|release| settled == Some(release.version)))
+}
+
 /// Puts the adapter of the release in force, unless that was done; what somebody chose since then stays.
 fn settle(home: &Path, site: &Site, progress: &mut dyn Progress) -> Result<(), BundleError> {
     let Some(slot) = site.current()? else { return Ok(()) };
     let Some(release) = site.release(slot) else { return Ok(()) };
-    let mut state = site.state()?;
-    if state.settled == Some(release.version) {
+    if is_settled(site, slot)? {
         return Ok(());
     }
+    let mut state = site.state()?;
     stock::take_in(home, &release, &site.folder(slot), progress)?;
     stock::put_in_force(home, &release, site.left(slot)?.as_ref())?;
     state.settled = Some(release.version);
@@ -262,8 +270,8 @@ fn settle(home: &Path, site: &Site, progress: &mut dyn Progress) -> Result<(), B
 /// Does what an installation or a rollback that was broken off behind its switch did not get to.
 pub(crate) fn catch_up(home: &Path, progress: &mut dyn Progress) -> Result<(), BundleError> {
     let site = Site::of(home)?;
-    let Some(release) = site.current()?.and_then(|slot| site.release(slot)) else { return Ok(()) };
-    if site.state()?.settled == Some(release.version) {
+    let Some(slot) = site.current()?.filter(|slot| site.release(*slot).is_some()) else { return Ok(()) };
+    if is_settled(&site, slot)? {
         return Ok(());
     }
     let _lock = match site.lock() {

@@ -155,6 +155,25 @@ fn killed_between_any_two_steps_the_old_or_the_new_release_is_whole() {
 }
 
 #[test]
+fn a_rollback_that_was_broken_off_lends_no_release_another_ones_adapter() {
+    if !have_dpkg() {
+        return;
+    }
+    let (bench, base, [one, two, _]) = three();
+    bench.install(&one).unwrap();
+    bench.adapter(&bench.home(), "own", &base);
+    Adapters::open(&bench.home()).unwrap().activate("own", &base).unwrap();
+    bench.install(&two).unwrap();
+    // Power fails behind the switch, and somebody is faster than `serve`.
+    let site = bench.site();
+    site.switch(site.current().unwrap().unwrap().other()).unwrap();
+    assert_eq!(bench.adapter_in_force(&base).as_deref(), Some("plant-2"));
+    assert_eq!(bench.rollback().unwrap().version.to_string(), "2");
+    assert_eq!(bench.rollback().unwrap().version.to_string(), "1");
+    assert_eq!(bench.adapter_in_force(&base).as_deref(), Some("own"));
+}
+
+#[test]
 fn a_version_counts_even_when_the_kill_came_before_it_was_written_down() {
     if !have_dpkg() {
         return;
