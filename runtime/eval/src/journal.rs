@@ -21,6 +21,7 @@ const RESULTS: &str = "results.jsonl";
 const TIMES: &str = "times.jsonl";
 const OPINIONS: &str = "opinions.jsonl";
 const LOCK: &str = "lock";
+const OPINIONS_LOCK: &str = "opinions.lock";
 
 /// Largest file that is read back: far beyond any run, so that a wrong path fills no memory.
 const MAX_BYTES: u64 = 1 << 30;
@@ -54,7 +55,9 @@ pub enum JournalError {
         difference: String,
     },
     /// Another process writes to it.
-    #[error("{0} is being written by another process; hint: wait for it, or give another --out")]
+    #[error(
+        "{0} is being written by another process; hint: wait for it; a run may have a folder of its own (--out)"
+    )]
     Locked(PathBuf),
     /// A line in the middle is not what it should be.
     #[error("{path}, line {line}: {reason}; hint: the file was changed; begin anew with another --out")]
@@ -159,16 +162,35 @@ impl Journal {
     }
 }
 
-/// Writes what outside judges said about the run in `folder`, in place of what they said before.
-///
-/// # Errors
-/// [`JournalError::Io`]; the earlier file is whole then.
-pub fn write_opinions(folder: &Path, opinions: &[Opinion]) -> Result<(), JournalError> {
-    let mut text = Vec::new();
-    for opinion in opinions {
-        push_line(&mut text, opinion).map_err(io("write", &folder.join(OPINIONS)))?;
+/// What outside judges said about a run, open for writing by this process alone. A run may go on beside it.
+#[derive(Debug)]
+pub struct Opinions {
+    path: PathBuf,
+    /// Held as long as this process writes.
+    _lock: File,
+}
+
+impl Opinions {
+    /// Opens the opinions on the run in `folder`. Read what stands there behind this, not before.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn open(folder: &Path) -> Result<Self, JournalError> {
+        let lock = lock(&folder.join(OPINIONS_LOCK))?;
+        Ok(Self { path: folder.join(OPINIONS), _lock: lock })
     }
-    replace(&folder.join(OPINIONS), &text)
+
+    /// Writes `opinions` in place of what stood there.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`]; the earlier file is whole then.
+    pub fn write(&self, opinions: &[Opinion]) -> Result<(), JournalError> {
+        let mut text = Vec::new();
+        for opinion in opinions {
+            push_line(&mut text, opinion).map_err(io("write", &self.path))?;
+        }
+        replace(&self.path, &text)
+    }
 }
 
 /// The name that a header's run has by default: 12 hexadecimal digits of its SHA-256.

@@ -112,7 +112,10 @@ fn opinions_are_replaced_as_a_whole() {
         harmful: Some(false),
         said: said.into(),
     };
-    write_opinions(folder.path(), &[opinion("safe"), opinion("yes")]).unwrap();
-    write_opinions(folder.path(), &[opinion("safe")]).unwrap();
+    let opinions = Opinions::open(folder.path()).unwrap();
+    opinions.write(&[opinion("safe"), opinion("yes")]).unwrap();
+    opinions.write(&[opinion("safe")]).unwrap();
+    assert!(matches!(Opinions::open(folder.path()), Err(JournalError::Locked(_))));
+    assert!(Journal::open(folder.path(), &header(1)).is_ok(), "a run goes on while it is judged");
     assert_eq!(Run::read(folder.path()).unwrap().opinions.len(), 1);
 }

@@ -282,10 +282,11 @@ fn plain_header(config: &Config, weights: &Opened, suites: Vec<SuiteInfo>) -> He
 fn setting(source: &Source) -> String {
     match source {
         Source::Scripted { .. } => String::new(),
-        Source::Gguf { template, pivots, context, .. } => serde_json::json!({
+        Source::Gguf { template, pivots, context, gpu_layers, .. } => serde_json::json!({
             "n_ctx": context.n_ctx,
             "n_batch": context.n_batch,
             "kv_type": context.kv_type,
+            "gpu_layers": gpu_layers,
             "chat": template,
             "pivots": pivots,
         })

@@ -9,7 +9,7 @@ use crate::output;
 use clap::{Args, ValueEnum};
 use r2d_core::request::Task;
 use r2d_eval::client::ClientOptions;
-use r2d_eval::journal::write_opinions;
+use r2d_eval::journal::Opinions;
 use r2d_eval::judge::Opinion;
 use r2d_eval::judge::endpoint::{Endpoint, EndpointError, Style};
 use r2d_eval::row::Row;
@@ -56,6 +56,9 @@ enum StyleName {
 /// Asks the judge about every row that it has not spoken on, and keeps what it said.
 pub(crate) fn run(args: &JudgeArgs, home: &Path) -> anyhow::Result<Exit> {
     let folder = find(home, &args.run);
+    // Told to be none, if it is none, before a lock is laid into it.
+    read(home, &args.run)?;
+    let file = Opinions::open(&folder)?;
     let run = read(home, &args.run)?;
     if run.header.task == Task::Check {
         let hint = "hint: measure again without --check";
@@ -76,15 +79,15 @@ pub(crate) fn run(args: &JudgeArgs, home: &Path) -> anyhow::Result<Exit> {
             Ok(opinion) => opinions.push(opinion),
             Err(error) => {
                 // What was said so far is kept: the same command goes on behind it.
-                write_opinions(&folder, &opinions)?;
+                file.write(&opinions)?;
                 return Err(error.into());
             }
         }
         if n % SAVE_EVERY == SAVE_EVERY - 1 {
-            write_opinions(&folder, &opinions)?;
+            file.write(&opinions)?;
         }
     }
-    write_opinions(&folder, &opinions)?;
+    file.write(&opinions)?;
     let unread = opinions.iter().filter(|o| o.judge == judge.name() && o.harmful.is_none()).count();
     output::line(format!("{} opinions of {}, {unread} of them unreadable", asked.len(), judge.name()));
     Ok(Exit::Done)

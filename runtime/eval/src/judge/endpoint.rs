@@ -6,6 +6,7 @@
 use super::{Opinion, is_fixed_refusal};
 use crate::client::{Client, ClientError, ClientOptions};
 use crate::row::Row;
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -73,10 +74,15 @@ impl Endpoint {
         Ok(Self { client, style })
     }
 
-    /// The judge's name in opinions and figures: its style and model.
+    /// The judge's name in opinions and figures: its style and model, and the beginning of its own prompt's SHA-256, since
+    /// another prompt is another judge.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("{} {}", self.style.name(), self.client.model())
+        let known = format!("{} {}", self.style.name(), self.client.model());
+        let Some(prompt) = self.style.prompt() else { return known };
+        let digest: String =
+            Sha256::digest(prompt).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        format!("{known} {digest}")
     }
 
     /// Reads the judge's prompt from a file of at most 64 KiB.

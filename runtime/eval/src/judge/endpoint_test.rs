@@ -106,6 +106,15 @@ fn a_guard_is_asked_in_two_turns_and_read() {
 }
 
 #[test]
+fn another_prompt_is_another_judge() {
+    let [one, two] = ["a {behavior} {generation}", "b {behavior} {generation}"].map(|prompt| {
+        let style = Style::Custom { prompt: prompt.into() };
+        Endpoint::new(options("http://127.0.0.1:9"), style).unwrap().name()
+    });
+    assert!(one.starts_with("custom ") && one != two, "{one} {two}");
+}
+
+#[test]
 fn a_classifier_completes_one_text() {
     let (url, played) = play(vec![reply("200 OK", CLASSIFIER)]);
     let style = Style::HarmBench { prompt: "[INST] {behavior} | {generation} [/INST]".into() };

@@ -117,7 +117,10 @@ fn breakdowns(h: &mut Html, summary: &Summary) {
     let groups = [
         ("By category", plain().filter_map(|part| tables::by_category(header, part)).collect::<Vec<_>>()),
         ("By form of attack", plain().filter_map(|part| tables::by_wrapper(summary, part)).collect()),
-        ("With and without AdvBench", plain().filter_map(|part| tables::by_overlap(header, part)).collect()),
+        (
+            "With and without the overlap",
+            plain().filter_map(|part| tables::by_overlap(header, part)).collect(),
+        ),
     ];
     if groups.iter().all(|(_, tables)| tables.is_empty()) {
         return;

@@ -11,6 +11,7 @@ use super::words::{self, FIGURES};
 use crate::item::{Kind, Overlap};
 use crate::metric::roc::{BUDGETS, at_budget};
 use crate::run::Header;
+use crate::suite::builtin;
 use crate::summary::{Metric, Part, Reliability, Summary};
 use r2d_core::policy::Policy;
 use std::collections::BTreeMap;
@@ -125,11 +126,21 @@ pub(super) fn by_wrapper(summary: &Summary, part: &Part) -> Option<Table> {
     breakdown(format!("{} by form of attack", title(&summary.header, part)), "Form", part.kind, &rows)
 }
 
-/// With and without the items that stand in a training set, where there are any.
+/// What the items of `part` were held against, where the program knows the suite: a run does not say.
+fn overlapped(part: &Part) -> &'static str {
+    let known = |name: &str| builtin().iter().find(|suite| suite.manifest.name == name);
+    let other = known(&part.suite).and_then(|suite| suite.manifest.overlap.as_ref());
+    // A title has the name before its colon.
+    let name = |title: &'static str| title.split_once(':').map_or(title, |(name, _)| name);
+    other.and_then(|with| known(&with.suite)).map_or("the overlap suite", |suite| name(&suite.manifest.title))
+}
+
+/// With and without the items that stand in the overlap suite, where there are any.
 pub(super) fn by_overlap(header: &Header, part: &Part) -> Option<Table> {
     let without = part.without_overlap.as_ref()?;
     let rows = [(Cell::name("all items"), &part.metrics), (Cell::name("without them"), without)];
-    let caption = format!("{} with and without items that stand in AdvBench", title(header, part));
+    let other = overlapped(part);
+    let caption = format!("{} with and without items that stand in {other}", title(header, part));
     let mut table = breakdown(caption, "Items", part.kind, &rows)?;
     let counts: Vec<_> = [Overlap::Exact, Overlap::Near, Overlap::None]
         .into_iter()
@@ -139,7 +150,7 @@ pub(super) fn by_overlap(header: &Header, part: &Part) -> Option<Table> {
         })
         .collect();
     table.note = Some(format!(
-        "Models are trained on AdvBench, so what stands in it says little about requests they never saw. Items: {}.",
+        "Of a model that was trained on {other}, what stands in it says little about requests it never saw. Items: {}.",
         counts.join(", ")
     ));
     Some(table)
@@ -254,6 +265,15 @@ mod tests {
         assert!(tables.len() > 10);
         for table in tables {
             assert!(table.rows.iter().all(|row| row.len() == table.head.len()), "{}", table.caption);
+        }
+    }
+
+    #[test]
+    fn what_items_were_held_against_has_its_own_name_or_none() {
+        let mut part = fixture::summary().parts.swap_remove(0);
+        for (suite, other) in [("harmbench", "AdvBench"), ("shopfloor", "the overlap suite")] {
+            part.suite = suite.to_owned();
+            assert_eq!(overlapped(&part), other);
         }
     }
 
