@@ -1,6 +1,7 @@
 //! The service as its users meet it: real processes, real brokers, the scripted model.
 
 mod bundle;
+mod late;
 mod panel;
 mod review;
 
@@ -155,6 +156,14 @@ fn each_faulty_request_is_told_its_fault() {
         m.payload["reason"] == "too_large"
             && m.payload["id"].as_str().is_some_and(|i| i.starts_with("unnamed-"))
     });
+    // Nobody takes an id that the service gives: it is answered as one without a name.
+    assert!(publish(port, &topic, &ask("panel-0123456789abcdef-1", "x"), &[]));
+    let reserved = listener.wait_for("a reserved id", |m| {
+        m.topic == format!("{BASE}/verdict")
+            && m.payload["detail"].as_str().is_some_and(|d| d.contains("given by the service"))
+    });
+    assert_eq!(reserved.payload["reason"], "malformed");
+    assert!(reserved.payload["id"].as_str().is_some_and(|i| i.starts_with("unnamed-")), "{reserved:?}");
     // Taken away again, so that it is not asked at the next connection.
     assert!(publish(port, &topic, "", &["-r"]));
     assert!(publish(port, &topic, &ask("f-fine", "still there?"), &[]));

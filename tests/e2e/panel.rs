@@ -222,6 +222,41 @@ fn a_panel_permits_only_by_its_own_stations_verdicts_and_latches_when_the_servic
     assert_eq!(edge.verify()["sound"], true);
 }
 
+#[test]
+fn a_press_that_finds_the_model_busy_is_in_the_log_and_is_told_to_nobody() {
+    if !have("mosquitto_pub") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let (port, panel) = (free_port(), Wired::start("panel-1", "press-4"));
+    let lines = format!("panel.lines=[\"{}=press-4\"]", panel.line);
+    let sets = [
+        lines.as_str(),
+        "panel.prompts=[\"how do I clear a jam?\"]",
+        "service.queue=1",
+        "policy.max_step_tokens=200",
+        "model.n_ctx=8192",
+    ];
+    let script = SCRIPT.replace("decode_ms = 1", "decode_ms = 20");
+    let mut edge = Edge::start(home.path(), &script, port, true, &sets);
+    let mut listener = Listener::start(port, &format!("{BASE}/verdict"));
+    edge.process.wait_for("panel", |l| l.contains("panel-1 at press-4 is connected").then_some(()));
+    for n in 0..3 {
+        assert!(publish(port, &format!("{BASE}/req/ask"), &ask(&format!("s{n}"), "a slow one"), &[]));
+    }
+    assert_eq!(listener.about("verdict", "s2").payload["reason"], "busy");
+    panel.press(Button::Ask(1));
+    edge.process.wait_for("a line", |l| l.contains("button 1 at press-4 was not taken").then_some(()));
+    let until = Instant::now() + PATIENCE;
+    while !edge.records().iter().any(|r| r["record"]["event"] == "not_asked" && r["record"]["why"] == "busy")
+    {
+        assert!(Instant::now() < until, "the press is not in the log");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let of_panel = |id: &serde_json::Value| id.as_str().is_some_and(|id| id.starts_with("panel-"));
+    assert!(!listener.all().iter().any(|m| of_panel(&m.payload["id"])));
+}
+
 /// Noise on one line neither opens a relay nor keeps the service from its other work, and the line is good again after it.
 #[test]
 fn a_flooded_line_holds_up_nothing_and_opens_nothing() {

@@ -25,7 +25,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ID")]
         id: Option<String>,
         /// Only the last N records
-        #[arg(long, value_name = "N", default_value_t = 20)]
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
         last: u16,
         /// Print whole records as JSON lines
         #[arg(long)]

@@ -196,6 +196,8 @@ pub enum NotAsked {
     NoPrompt,
     /// The disk or the broker is behind.
     Congested,
+    /// The model has as many requests as it takes.
+    Busy,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -226,6 +228,9 @@ impl fmt::Display for PanelEvent {
             }
             Self::NotAsked { button, why: NotAsked::Congested } => {
                 write!(f, "button {button} was pressed and not taken: the disk or the broker is behind")
+            }
+            Self::NotAsked { button, why: NotAsked::Busy } => {
+                write!(f, "button {button} was pressed and not taken: the model is busy")
             }
             Self::Approve { request } => write!(f, "approve was pressed for {request} and not taken"),
             Self::Report { open, light, latched_by, request } => {
@@ -285,6 +290,7 @@ mod tests {
             PanelEvent::Stop { requests: vec![Id::parse("a").unwrap()] },
             PanelEvent::Reset,
             PanelEvent::NotAsked { button: 9, why: NotAsked::NoPrompt },
+            PanelEvent::NotAsked { button: 1, why: NotAsked::Busy },
             PanelEvent::Approve { request: Id::parse("a").unwrap() },
             PanelEvent::Disconnected { why: Ended::Line },
             PanelEvent::Report { open: true, light: Lamp::Green, latched_by: None, request: None },

@@ -55,6 +55,8 @@ enum Order {
     Pending(Id),
     /// It was ruled.
     Ruled { request: Id, ruling: Ruling, reason: ReasonCode, valid: Ticks },
+    /// Stop was pressed: nothing of before is being judged any more.
+    Stopped,
 }
 
 /// All lines.
@@ -143,7 +145,7 @@ impl Panels {
 
     /// Tells the panels of `station` that a request is being judged.
     pub(crate) fn pending(&mut self, station: &Id, request: &Id) {
-        self.tell(station, request, &Order::Pending(request.clone()));
+        self.tell(station, Some(request), &Order::Pending(request.clone()));
     }
 
     /// Whether this request is the last that a panel of `station` was told of.
@@ -163,12 +165,17 @@ impl Panels {
         let valid = u32::try_from(valid.as_millis()).unwrap_or(u32::MAX).min(MAX_VALIDITY.0);
         let order =
             Order::Ruled { request: request.clone(), ruling, reason: reason.into(), valid: Ticks(valid) };
-        self.tell(station, request, &order);
+        self.tell(station, Some(request), &order);
     }
 
-    fn tell(&mut self, station: &Id, request: &Id, order: &Order) {
+    /// Takes back from the panels of `station` what they were told of: stop was pressed at one of them.
+    pub(crate) fn stopped(&mut self, station: &Id) {
+        self.tell(station, None, &Order::Stopped);
+    }
+
+    fn tell(&mut self, station: &Id, request: Option<&Id>, order: &Order) {
         for line in self.lines.iter_mut().filter(|line| line.station == *station) {
-            line.shown = Some(request.clone());
+            line.shown = request.cloned();
             if line.orders.try_send(order.clone()).is_err() {
                 line.lost.store(true, Ordering::Release);
             }

@@ -1,10 +1,10 @@
 //! `serve`: brings the parts of the service up in order, and down in order.
 //!
-//! Up: weights verified, audit log recovered, outbox caught up, model loaded, broker, connection; only then is the
-//! supervisor told "ready". Down: no new requests, running ones get a moment, `offline` is published, the model's
-//! thread ends. Not here: what happens to a request (see [`crate::service`]).
+//! Up: weights verified, audit log recovered, model loaded, broker, connection begun, outbox caught up; only then is the
+//! supervisor told "ready", and only then is anything heard or published. Down: no new requests, running ones get a
+//! moment, what the disk did not take is tried once more, `offline` is published, the model's thread ends. Not here: what happens to a request (see [`crate::service`]).
 
-use crate::audit::{AuditLimits, AuditLog};
+use crate::audit::{AuditLimits, AuditLog, Recovery};
 use crate::config::{Config, Secret};
 use crate::exit::{Exit, UsageError};
 use crate::models::Silent;
@@ -64,9 +64,7 @@ async fn serve(loading: &Loading<'_>) -> anyhow::Result<()> {
     let folder = loading.home.join("audit");
     let limits = AuditLimits { segment_bytes: u64::from(config.service.audit_segment_mb) << 20 };
     let (audit, recovery) = AuditLog::open(&folder, limits)?;
-    if let Some(torn) = &recovery.torn {
-        output::warn(format!("the audit log ended in a torn line, which was moved to {}", torn.display()));
-    }
+    tell_recovery(&recovery);
     let store = Store::open_with(&loading.home.join("store.redb"), store_limits(config))?;
 
     output::note(format!("loading {}", weights.title()));
@@ -123,6 +121,7 @@ async fn serve(loading: &Loading<'_>) -> anyhow::Result<()> {
 
     let served = service.serve(events, told, stop, GRACE).await;
     service::notify(&[sd_notify::NotifyState::Stopping]);
+    service.record_at_last();
     let farewell = service.farewell();
     service.link.close(Some(farewell), FAREWELL).await;
     service.store.flush()?;
@@ -132,6 +131,20 @@ async fn serve(loading: &Loading<'_>) -> anyhow::Result<()> {
         output::warn(error.to_string());
     }
     served
+}
+
+/// What the audit log's start put right, and what of that no crash leaves.
+fn tell_recovery(recovery: &Recovery) {
+    if let Some(torn) = &recovery.torn {
+        output::warn(format!("the audit log ended in a torn line, which was moved to {}", torn.display()));
+    }
+    // A crash comes between the two writes of one append.
+    if recovery.head_behind > 1 {
+        output::warn(format!(
+            "the audit log has {} records that its head did not know of: one of the two was put there from elsewhere;              hint: r2d-edge audit verify, and compare with the hashes that verdicts carried",
+            recovery.head_behind
+        ));
+    }
 }
 
 fn identity(config: &Config) -> anyhow::Result<Identity> {

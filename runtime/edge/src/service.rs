@@ -7,6 +7,8 @@
 //! record.
 
 mod alive;
+mod conclusion;
+mod ending;
 mod exchange;
 mod outbox;
 mod pace;
@@ -14,7 +16,7 @@ mod panel;
 pub(crate) mod publication;
 mod review;
 
-use crate::audit::{AuditError, AuditLog, Link};
+use crate::audit::AuditLog;
 use crate::config::Config;
 use crate::entry::Entry;
 use crate::mqtt::ReplyAllowList;
@@ -24,16 +26,16 @@ use crate::output;
 use crate::serial::Panels;
 use crate::store::{OutboxKey, Store};
 use crate::wire::{self, Chunk, Head, State};
-use crate::worker::{Job, Told, Worker};
+use crate::worker::{Busy, Job, Told, Worker};
 use anyhow::{Context, bail};
+use conclusion::{Decided, unjudged};
 pub(crate) use exchange::Watch;
 use publication::{json, to_hex};
 use r2d_core::id::Id;
-use r2d_core::record::{Cost, RECORD_SCHEMA, Record, ReplyTo};
+use r2d_core::record::ReplyTo;
 use r2d_core::request::{Request, Task};
-use r2d_core::trace::Trace;
 use r2d_core::untrusted::Untrusted;
-use r2d_core::verdict::{Decision, Reason, Verdict};
+use r2d_core::verdict::Reason;
 use r2d_engine::{Event, Guard, Outcome};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
@@ -83,7 +85,11 @@ pub(crate) struct Progress {
     /// Requests and decisions of this connection that wait until the disk and the broker keep up again.
     held: VecDeque<Message>,
     /// Decided, but the disk did not take the record yet.
-    unrecorded: VecDeque<(Record, Vec<AckToken>)>,
+    unrecorded: VecDeque<Decided>,
+    /// Requests that end when they are taken up.
+    over: ending::Over,
+    /// How the broker takes the oldest row.
+    refusals: outbox::Refusals,
     counts: Counts,
     events: panel::Events,
     pace: pace::Pace,
@@ -100,6 +106,8 @@ struct Counts {
     verdicts: u64,
     busy: u64,
     refused: u64,
+    /// Messages of QoS 0 that were dropped since this was last told.
+    dropped: u64,
 }
 
 /// A request that the worker has.
@@ -109,6 +117,16 @@ struct Pending {
     origin: &'static str,
     reply_to: Option<ReplyTo>,
     acks: Vec<AckToken>,
+    /// It is to end, and the worker has not heard it yet.
+    to_end: bool,
+    /// Stop was pressed at its station: no panel hears of it any more.
+    stopped: bool,
+}
+
+impl Pending {
+    fn new(request: Request, origin: &'static str, reply_to: Option<ReplyTo>, acks: Vec<AckToken>) -> Self {
+        Self { request, origin, reply_to, acks, to_end: false, stopped: false }
+    }
 }
 
 impl Progress {
@@ -124,6 +142,8 @@ impl Progress {
             up: false,
             held: VecDeque::new(),
             unrecorded: VecDeque::new(),
+            over: ending::Over::default(),
+            refusals: outbox::Refusals::default(),
             counts: Counts::default(),
             events: panel::Events::default(),
             pace: pace::Pace::default(),
@@ -152,6 +172,9 @@ impl Service<'_> {
         let watchdog = watchdog_interval();
         let mut feed = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
         let mut look = tokio::time::interval(exchange::LOOK);
+        for timer in [&mut heartbeat, &mut feed, &mut look] {
+            timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
         tokio::pin!(stop);
         let mut stopping: Option<tokio::time::Instant> = None;
         loop {
@@ -166,6 +189,10 @@ impl Service<'_> {
                     None => bail!("the model's thread has died; a restart takes up what it left"),
                 },
                 Some(happening) = self.panels.next(), if stopping.is_none() => self.on_panel(happening)?,
+                // Before messages: these tick rarely, and a flood of those must not hold them up.
+                _ = heartbeat.tick() => self.on_heartbeat()?,
+                _ = look.tick(), if stopping.is_none() => self.look_for_adapter(),
+                _ = feed.tick() => self.feed_watchdog(watchdog.is_some()),
                 event = events.recv() => match event {
                     Some(LinkEvent::Message(message)) if stopping.is_some() => {
                         // Not acknowledged: the broker gives it to the next run.
@@ -174,9 +201,6 @@ impl Service<'_> {
                     Some(event) => self.on_link(event)?,
                     None => bail!("the connection's task has ended"),
                 },
-                _ = heartbeat.tick() => self.on_heartbeat()?,
-                _ = look.tick(), if stopping.is_none() => self.look_for_adapter(),
-                _ = feed.tick() => self.feed_watchdog(watchdog.is_some()),
             }
             if stopping.is_some() && self.state.running.is_empty() && self.state.in_flight.is_none() {
                 return Ok(());
@@ -243,9 +267,8 @@ impl Service<'_> {
                 // Not acknowledged, so the broker keeps it too and, at its receive maximum, sends no more.
                 self.state.held.push_back(message);
             } else {
-                output::warn(
-                    "a message of QoS 0 is dropped, the disk or the broker is behind; hint: publish with QoS 1",
-                );
+                // Told at the next heartbeat: a flood must not fill the journal too.
+                self.state.counts.dropped += 1;
             }
             return Ok(());
         }
@@ -254,13 +277,7 @@ impl Service<'_> {
             InTopic::Check => self.on_request(Task::Check, message),
             InTopic::Decision(request) => self.on_decision(&request, message),
             InTopic::Cancel => {
-                if let Ok(cancel) = wire::parse_cancel(&message.payload)
-                    && !message.retain
-                    && let Some(&key) = self.state.by_id.get(&cancel.id)
-                {
-                    self.worker.stop(key, Reason::Cancelled);
-                }
-                self.link.ack(message.ack);
+                self.on_cancel(message);
                 Ok(())
             }
         }
@@ -282,14 +299,15 @@ impl Service<'_> {
         // A nameless message is named by its bytes, so that its redelivery is known again.
         let id = match fault.id {
             Some(id) => id,
-            None => Id::parse(&format!("unnamed-{}", &publication::digest(&[&message.payload])[..16]))?,
+            None => {
+                let hash = &publication::digest(&[&message.payload])[..16];
+                Id::parse(&format!("{}{hash}", wire::NAMELESS_ID))?
+            }
         };
         let request =
             Request { id, task, prompt: Untrusted::new(""), lang: None, deadline_ms: None, station: None };
         if let Some(ack) = self.answer_again(&request, reply_to.as_ref(), message.ack)? {
-            let outcome = unjudged(fault.reason, fault.detail);
-            let record = self.record(&request, "mqtt", reply_to, outcome);
-            self.conclude(record, vec![ack])?;
+            self.conclude_unjudged(&request, reply_to, unjudged(fault.reason, fault.detail), ack)?;
         }
         Ok(())
     }
@@ -311,29 +329,39 @@ impl Service<'_> {
         let deadline_ms = [ask.deadline_ms, ask.ms_left(SystemTime::now())].into_iter().flatten().min();
         let prompt = Untrusted::new(ask.prompt);
         let request = Request { id: ask.id, task, prompt, lang: ask.lang, deadline_ms, station: ask.station };
+        let over = self.state.over.take(&request.id);
         let Some(ack) = self.answer_again(&request, reply_to.as_ref(), message.ack)? else {
             return Ok(());
         };
-        self.submit(Pending { request, origin: "mqtt", reply_to, acks: vec![ack] }, refusal)
+        if over {
+            let outcome = unjudged(Reason::Cancelled, "it was told to end before it began".into());
+            return self.conclude_unjudged(&request, reply_to, outcome, ack);
+        }
+        match self.submit(Pending::new(request, "mqtt", reply_to, vec![ack]), refusal) {
+            None => Ok(()),
+            Some((pending, busy)) => {
+                let outcome = unjudged(Reason::Busy, busy.to_string());
+                self.tell_unrecorded(&pending.request, pending.reply_to, outcome, pending.acks)
+            }
+        }
     }
 
-    /// Hands a new request to the worker, or tells that there is no room.
-    fn submit(&mut self, pending: Pending, refusal: String) -> anyhow::Result<()> {
+    /// Hands a new request to the worker; gives it back when there is no room.
+    fn submit(&mut self, pending: Pending, refusal: String) -> Option<(Pending, Busy)> {
         let key = self.take_key();
         let policy = self.config.policy.rules();
         let request = pending.request.clone();
         let job = Job { key, request: request.clone(), guard: Guard::On, policy, refusal };
         if let Err(busy) = self.worker.submit(job) {
             self.state.counts.busy += 1;
-            let outcome = unjudged(Reason::Busy, busy.to_string());
-            return self.tell_unrecorded(&request, pending.reply_to, outcome, pending.acks);
+            return Some((pending, busy));
         }
         if let Some(station) = &request.station {
             self.panels.pending(station, &request.id);
         }
         self.state.by_id.insert(request.id, key);
         self.state.running.insert(key, pending);
-        Ok(())
+        None
     }
 
     /// Tells an outcome that decided nothing: neither recorded nor remembered, so that the id may be used again.
@@ -357,11 +385,11 @@ impl Service<'_> {
         reply_to: Option<&ReplyTo>,
         ack: AckToken,
     ) -> anyhow::Result<Option<AckToken>> {
-        let asked = publication::asked(request.task, request.prompt.as_received());
+        let same = |asked: &str| publication::is_asked(asked, request.task, request.prompt.as_received());
         let state = &mut self.state;
         let running = state.by_id.get(&request.id).and_then(|key| state.running.get_mut(key));
         if let Some(pending) = running {
-            if publication::asked(pending.request.task, pending.request.prompt.as_received()) != asked {
+            if !same(&publication::asked(pending.request.task, pending.request.prompt.as_received())) {
                 return self.tell_reused(request, reply_to, ack);
             }
             // The asker may have come back with a new address.
@@ -369,18 +397,18 @@ impl Service<'_> {
             pending.acks.push(ack);
             return Ok(None);
         }
-        let unrecorded = state.unrecorded.iter_mut().find(|(record, _)| record.id == request.id);
-        if let Some((record, acks)) = unrecorded {
-            if publication::asked(record.task, &record.prompt) != asked {
+        let unrecorded = state.unrecorded.iter_mut().find(|decided| decided.record.id == request.id);
+        if let Some(decided) = unrecorded {
+            if !same(&publication::asked(decided.record.task, &decided.record.prompt)) {
                 return self.tell_reused(request, reply_to, ack);
             }
-            acks.push(ack);
+            decided.acks.push(ack);
             return Ok(None);
         }
         let Some(kept) = self.kept(&request.id)? else {
             return Ok(Some(ack));
         };
-        if kept.asked != asked {
+        if !same(&kept.asked) {
             return self.tell_reused(request, reply_to, ack);
         }
         // What still waits in the outbox need not be sent twice, unless to another place.
@@ -443,75 +471,12 @@ impl Service<'_> {
             Event::Verdict(outcome) => {
                 let Some(pending) = self.state.running.remove(&key) else { return Ok(()) };
                 self.state.by_id.remove(&pending.request.id);
+                let made = Instant::now();
                 let record = self.record(&pending.request, pending.origin, pending.reply_to, outcome);
-                self.conclude(record, pending.acks)
+                self.conclude(Decided { record, acks: pending.acks, made, silent: pending.stopped })
             }
             _ => Ok(()),
         }
-    }
-
-    fn record(&self, request: &Request, origin: &str, reply_to: Option<ReplyTo>, outcome: Outcome) -> Record {
-        // Without a decoded prompt the model had no part in it.
-        let judged = outcome.cost.n_prompt_tokens > 0;
-        Record {
-            schema: RECORD_SCHEMA.into(),
-            id: request.id.clone(),
-            ts: wire::timestamp(SystemTime::now()),
-            device: self.who.device.clone(),
-            boot: self.who.boot.clone(),
-            origin: origin.into(),
-            station: request.station.clone(),
-            task: request.task,
-            prompt: request.prompt.as_received().to_owned(),
-            lang: request.lang.clone(),
-            weights: judged.then(|| self.adapters.weights()),
-            policy: judged.then(|| self.config.policy.rules()),
-            trace: outcome.trace,
-            verdict: outcome.verdict,
-            detail: outcome.detail,
-            cost: outcome.cost,
-            reply_to,
-        }
-    }
-
-    /// Records a verdict and sends it on its way.
-    fn conclude(&mut self, mut record: Record, acks: Vec<AckToken>) -> anyhow::Result<()> {
-        let mut appended = self.audit.append(&record);
-        if matches!(appended, Err(AuditError::TooLarge { .. })) {
-            // The words are the only part without a small bound; their hash stands for them.
-            record.prompt = format!("sha256:{}", publication::digest(&[record.prompt.as_bytes()]));
-            appended = self.audit.append(&record);
-        }
-        let link = match appended {
-            Ok(link) => link,
-            Err(error @ AuditError::NotWritten { .. }) => {
-                output::warn(format!(
-                    "{error:#}; request {} is withheld until its record is written",
-                    record.id
-                ));
-                self.state.unrecorded.push_back((record, acks));
-                return Ok(());
-            }
-            Err(error) => return Err(error).context("the audit log takes no more records"),
-        };
-        self.state.counts.verdicts += 1;
-        tell(&record);
-        if let Some(slower) = self.state.pace.note(&record.cost, Instant::now()) {
-            output::warn(format!(
-                "the model decodes {slower:.0} times slower than it did; hint: where other programs use its cores, set \
-                 model.threads below their number"
-            ));
-        }
-        let rows = self.project(&record, link)?;
-        self.rule(&record);
-        self.ack_after(rows, acks)
-    }
-
-    /// Puts a record's messages into the outbox and remembers its id.
-    fn project(&self, record: &Record, link: Link) -> anyhow::Result<std::ops::Range<OutboxKey>> {
-        let out = publication::of_record(&self.who, record, Some(link));
-        let kept = json(&publication::Kept::of(&self.who, record, link));
-        Ok(self.store.apply(link.seq, Some((record.id.as_str(), &kept)), &out)?)
     }
 }
 
@@ -525,30 +490,6 @@ pub(crate) fn head(who: &Identity, schema: &str, id: &str, seq: u64) -> Head {
         boot: who.boot.clone(),
         seq,
     }
-}
-
-/// The end of a request that never reached the model.
-fn unjudged(reason: Reason, detail: String) -> Outcome {
-    Outcome {
-        verdict: Verdict::undecided(reason),
-        detail: Some(detail),
-        answer: String::new(),
-        truncated: false,
-        cost: Cost::default(),
-        trace: Trace::default(),
-    }
-}
-
-/// One line per verdict for the journal: no word of the prompt.
-fn tell(record: &Record) {
-    let decision = match record.verdict.decision {
-        Decision::Allow => "allow",
-        Decision::Refuse => "refuse",
-        Decision::Undecided => "undecided",
-    };
-    let reason = format!("{:?}", record.verdict.reason);
-    let asked = if record.asks_person() { ", a person is asked" } else { "" };
-    output::note(format!("{} {decision} ({reason}) in {} ms{asked}", record.id, record.cost.verdict_ms));
 }
 
 /// Tells the supervisor, if there is one.

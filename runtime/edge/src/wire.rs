@@ -222,6 +222,11 @@ pub struct Fault {
     pub detail: String,
 }
 
+/// How the ids begin that the service itself gives: to what a panel's button asks, and to a message whose own id cannot be
+/// read. An asker who could take one would be answered in another's name.
+pub(crate) const PANEL_ID: &str = "panel-";
+pub(crate) const NAMELESS_ID: &str = "unnamed-";
+
 /// Longest language tag.
 const MAX_LANG: usize = 35;
 /// Longest description of a fault, in characters: it may quote what came.
@@ -252,6 +257,13 @@ pub fn parse_ask(payload: &[u8], max_prompt: usize, now: SystemTime) -> Result<A
         let detail = format!("{what}; hint: a request reads {{\"id\":\"ask-1\",\"prompt\":\"…\"}}");
         Fault { id: read_id(payload), reason: Reason::Malformed, detail }
     })?;
+    if is_reserved(&ask.id) {
+        // Without its id, which is not the asker's to have.
+        let detail = format!(
+            "ids that begin with {PANEL_ID} or {NAMELESS_ID} are given by the service; hint: begin the id otherwise"
+        );
+        return Err(Fault { id: None, reason: Reason::Malformed, detail });
+    }
     let fault = |reason, detail| Err(Fault { id: Some(ask.id.clone()), reason, detail });
     if ask.schema.as_deref().is_some_and(|s| s != "r2d.ask/1") {
         return fault(Reason::Malformed, "the schema is not r2d.ask/1".into());
@@ -292,7 +304,11 @@ fn read_id(payload: &[u8]) -> Option<Id> {
     struct OnlyId {
         id: Id,
     }
-    serde_json::from_slice::<OnlyId>(payload).ok().map(|o| o.id)
+    serde_json::from_slice::<OnlyId>(payload).ok().map(|o| o.id).filter(|id| !is_reserved(id))
+}
+
+fn is_reserved(id: &Id) -> bool {
+    [PANEL_ID, NAMELESS_ID].iter().any(|prefix| id.as_str().starts_with(prefix))
 }
 
 /// A moment as payloads write it.
@@ -412,6 +428,20 @@ mod tests {
             assert_eq!((fault.reason, fault.id.as_ref().map(Id::as_str)), (reason, id), "{bad}");
             assert!(!fault.detail.is_empty());
         }
+    }
+
+    #[test]
+    fn the_services_own_ids_are_not_to_be_had() {
+        for id in ["panel-0123456789abcdef-7", "panel-", "unnamed-0123456789abcdef"] {
+            // Nor by a request that is faulty besides, whose fault would be recorded under its id.
+            for rest in [r#""prompt":"x""#, r#""prompt":" ""#, r#""prompt":7"#, r#""more":1"#] {
+                let fault = parse(&format!(r#"{{"id":"{id}",{rest}}}"#)).unwrap_err();
+                assert_eq!((fault.reason, &fault.id), (Reason::Malformed, &None), "{id} {rest}");
+            }
+            let fault = parse(&format!(r#"{{"id":"{id}","prompt":"x"}}"#)).unwrap_err();
+            assert!(fault.detail.contains("hint: begin the id otherwise"), "{}", fault.detail);
+        }
+        assert!(parse(r#"{"id":"panel","prompt":"x"}"#).is_ok());
     }
 
     #[test]

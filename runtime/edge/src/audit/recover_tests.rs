@@ -81,6 +81,23 @@ fn a_whole_line_beyond_the_head_is_kept_and_the_head_put_right() {
     assert_eq!(verify(dir.path()).unwrap().head, Some(log.last()));
 }
 
+/// What no crash leaves is put right as well, and counted, so that the service can warn of it.
+#[test]
+fn a_head_from_before_several_records_is_known_by_its_distance() {
+    let (dir, ..) = three();
+    let path = Head::path(dir.path());
+    let old = fs::read(&path).unwrap();
+    let (mut log, _) = open(dir.path());
+    for n in 4..=6 {
+        log.append(&json!({"n": n})).unwrap();
+    }
+    drop(log);
+    fs::write(&path, old).unwrap();
+    let (log, recovery) = open(dir.path());
+    assert_eq!((recovery.last.seq, recovery.head_behind), (6, 3));
+    assert_eq!(verify(dir.path()).unwrap().head, Some(log.last()));
+}
+
 #[test]
 fn a_torn_slot_of_the_head_is_written_again() {
     for slot in 0..2 {

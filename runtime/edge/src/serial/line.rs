@@ -1,7 +1,7 @@
 //! One serial line: opening it, speaking on it, and opening it again.
 //!
 //! Time here is milliseconds since the line was opened. Invariants: every wait has a bound; a session begins with a new
-//! random number, so that nothing of an older one is taken for new.
+//! random number, so that nothing of an older one is taken for new; nothing of before a stop is announced behind it.
 
 use super::{Happening, Order, Outlet, What};
 use crate::entry::Ended;
@@ -157,7 +157,7 @@ impl Line {
     fn note(&mut self, order: &Order) {
         self.judging = match order {
             Order::Pending(request) => Some(request.clone()),
-            Order::Ruled { .. } => None,
+            Order::Ruled { .. } | Order::Stopped => None,
         };
     }
 
@@ -168,6 +168,7 @@ impl Line {
             Order::Ruled { request, ruling, reason, valid } => {
                 host.rule(self.station.clone(), request.clone(), *ruling, *reason, *valid)
             }
+            Order::Stopped => host.ready(self.station.clone()),
         };
         self.sent(sent);
     }
@@ -222,9 +223,12 @@ impl Line {
                 self.tell(What::Disconnected(why.cause.into()));
             }
             HostEvent::Press(press) => {
-                if press.wish == Wish::Reset {
+                match press.wish {
+                    // What comes of a request made before it must not match what is announced behind a reset.
+                    Wish::Stop => self.judging = None,
                     // A latched panel takes nothing: what it was told meanwhile is told again.
-                    self.announce(host);
+                    Wish::Reset => self.announce(host),
+                    _ => {}
                 }
                 self.pressed(press);
             }
@@ -247,4 +251,45 @@ fn nonce() -> Nonce {
     let number = std::collections::hash_map::RandomState::new().build_hasher().finish();
     // The low half alone is as random as the whole.
     Nonce((number & u64::from(u32::MAX)) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use r2d_firmware_host::message::{Press, ReasonCode, Ruling};
+    use r2d_firmware_host::tick::Ticks;
+    use std::sync::atomic::AtomicU64;
+    use tokio::sync::mpsc::channel;
+
+    #[test]
+    fn behind_a_stop_nothing_of_before_is_being_judged() {
+        let id = |text: &str| Id::parse(text).unwrap();
+        let ((_orders, inbox), (presses, mut pressed), (news, _told)) = (channel(4), channel(4), channel(4));
+        let mut line = Line {
+            device: "/dev/null".into(),
+            baud: 115_200,
+            me: id("edge"),
+            station: id("press-4"),
+            orders: inbox,
+            lost: Arc::default(),
+            outlet: Outlet { presses, news, n_lost: Arc::new(AtomicU64::new(0)) },
+            judging: None,
+        };
+        let mut host = Host::new(id("edge"), Nonce(7));
+        let press = |wish| HostEvent::Press(Press { station: id("press-4"), wish });
+        line.pass_on(&mut host, &Order::Pending(id("a")));
+        line.learn(&mut host, press(Wish::Reset));
+        assert_eq!(line.judging, Some(id("a")), "a reset alone takes nothing back");
+        line.learn(&mut host, press(Wish::Stop));
+        assert_eq!(line.judging, None);
+        line.learn(&mut host, press(Wish::Reset));
+        let (ruling, reason, valid) = (Ruling::Allow, ReasonCode::default(), Ticks(1000));
+        line.pass_on(&mut host, &Order::Ruled { request: id("a"), ruling, reason, valid });
+        assert_eq!(line.judging, None);
+        // Told of a request between the press and its being heard, the line is told to forget that too.
+        line.pass_on(&mut host, &Order::Pending(id("b")));
+        line.pass_on(&mut host, &Order::Stopped);
+        assert_eq!(line.judging, None);
+        assert!((0..3).all(|_| matches!(pressed.try_recv().unwrap().what, What::Pressed(_))));
+    }
 }

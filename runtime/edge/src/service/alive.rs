@@ -6,6 +6,7 @@
 use super::{Service, head, notify};
 use crate::mqtt::link::{Publication, PublishId};
 use crate::mqtt::topic::OutTopic;
+use crate::output;
 use crate::service::outbox::OWN_IDS;
 use crate::service::publication::json;
 use crate::wire::{Head, Health, Info, State, Status};
@@ -16,12 +17,15 @@ const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 impl Service<'_> {
     pub(super) fn on_heartbeat(&mut self) -> anyhow::Result<()> {
-        for _ in 0..self.state.unrecorded.len() {
-            if let Some((record, acks)) = self.state.unrecorded.pop_front() {
-                self.conclude(record, acks)?;
-            }
-        }
+        self.record_again()?;
+        self.end_what_is_to();
         self.take_up_held()?;
+        let dropped = std::mem::take(&mut self.state.counts.dropped);
+        if dropped > 0 {
+            output::warn(format!(
+                "{dropped} messages of QoS 0 were dropped, the disk or the broker is behind; hint: publish with QoS 1"
+            ));
+        }
         self.state.n_health += 1;
         let beat = self.worker.beat();
         if beat != self.state.seen_beat.0 {
@@ -40,6 +44,7 @@ impl Service<'_> {
             rss_bytes: resident_bytes(),
         };
         self.publish_now(OutTopic::Health, json(&health));
+        self.state.refusals.rests = false;
         self.send_next()
     }
 

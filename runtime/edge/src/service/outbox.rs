@@ -1,7 +1,9 @@
 //! The outbox at work: one row with the broker at a time, and what the connection reports.
 //!
-//! Rows come from records and stay on the disk until the broker has acknowledged them. Invariant: a request is
-//! acknowledged only behind its last row.
+//! Rows come from records and stay on the disk until the broker has acknowledged them, or until it can be seen that it
+//! never will: then a row is given up with a warning, so that the rest does not wait behind it. Invariant: a request is
+//! acknowledged only behind the last row that it brought; one that came before brings none while its answer's rows still
+//! wait on the disk.
 
 use super::Service;
 use crate::mqtt::link::{AckToken, LinkEvent, Publication, PublishError, PublishId, Qos};
@@ -15,6 +17,28 @@ pub(super) const OWN_IDS: u64 = 1 << 62;
 /// Reason codes of MQTT 5 that the same message would meet again: not authorised, topic name invalid, packet too large,
 /// payload format invalid, retain not supported.
 const FOR_GOOD: [u8; 5] = [0x87, 0x90, 0x95, 0x99, 0x9a];
+/// The reason code of a broker that acknowledges nothing.
+const QOS_NOT_SUPPORTED: u8 = 0x9b;
+/// How often the oldest row is offered, once a heartbeat, before it is given up.
+const MAX_REFUSALS: u32 = 20;
+
+/// How the broker takes the oldest row.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    /// How often in a row it refused it.
+    n: u32,
+    /// Until the next heartbeat or connection it is not offered again.
+    pub(super) rests: bool,
+}
+
+impl Refusals {
+    /// Takes note of one; whether the row is to be given up.
+    fn note(&mut self, code: u8) -> bool {
+        self.n = self.n.saturating_add(1);
+        self.rests = !FOR_GOOD.contains(&code) && self.n < MAX_REFUSALS;
+        !self.rests
+    }
+}
 
 impl Service<'_> {
     /// Acknowledges requests when the last of `rows` is delivered.
@@ -34,30 +58,36 @@ impl Service<'_> {
 
     /// Publishes the oldest row, if the broker has the one before.
     pub(super) fn send_next(&mut self) -> anyhow::Result<()> {
-        while self.state.up && self.state.in_flight.is_none() {
+        while self.state.up && self.state.in_flight.is_none() && !self.state.refusals.rests {
             let Some((key, out)) = self.store.next(None)? else { return Ok(()) };
+            let retain = out.retain;
             let publication = Publication {
                 topic: out.topic,
                 payload: out.payload,
                 qos: Qos::AtLeastOnce,
-                retain: out.retain,
+                retain,
                 expiry_s: out.expiry_s,
                 correlation: out.correlation,
             };
-            match self.link.publish(PublishId(key), publication) {
-                Ok(()) => self.state.in_flight = Some(key),
-                Err(
-                    error @ (PublishError::TooLarge { .. }
-                    | PublishError::Topic(_)
-                    | PublishError::Correlation(_)),
-                ) => {
-                    // This message can never go out: the rest must not wait behind it.
-                    output::warn(format!("a message was given up: {error}"));
-                    self.state.counts.refused += 1;
-                    self.settle(key)?;
-                }
+            let Err(error) = self.link.publish(PublishId(key), publication) else {
+                self.state.in_flight = Some(key);
+                return Ok(());
+            };
+            let given_up = match error {
+                // This message can never go out: the rest must not wait behind it.
+                PublishError::TooLarge { .. } | PublishError::Topic(_) | PublishError::Correlation(_) => true,
+                // A broker without retained messages takes the others. One that acknowledges nothing takes none, and may
+                // be put right before the whole outbox is thrown away.
+                PublishError::Unsupported(_) => retain || self.state.refusals.note(QOS_NOT_SUPPORTED),
                 // The next connection, report or heartbeat tries again.
-                Err(_) => return Ok(()),
+                _ => return Ok(()),
+            };
+            if given_up {
+                output::warn(format!("a message was given up: {error}"));
+                self.state.counts.refused += 1;
+                self.settle(key)?;
+            } else {
+                output::warn(format!("a message cannot be sent now: {error}"));
             }
         }
         Ok(())
@@ -66,6 +96,7 @@ impl Service<'_> {
     /// A row is done with.
     pub(super) fn settle(&mut self, key: OutboxKey) -> anyhow::Result<()> {
         self.store.delivered(key)?;
+        self.state.refusals = Refusals::default();
         for ack in self.state.acks.remove(&key).unwrap_or_default() {
             self.link.ack(ack);
         }
@@ -77,6 +108,7 @@ impl Service<'_> {
             LinkEvent::Up { .. } => {
                 self.state.up = true;
                 self.state.in_flight = None;
+                self.state.refusals.rests = false;
                 self.send_next()
             }
             LinkEvent::Subscribed => {
@@ -107,25 +139,25 @@ impl Service<'_> {
             }
             LinkEvent::Message(message) => self.on_message(message),
             LinkEvent::Delivered(PublishId(id)) => self.on_delivery(id),
-            LinkEvent::Refused { id: PublishId(id), code } => {
-                self.state.counts.refused += 1;
-                if FOR_GOOD.contains(&code) {
-                    output::warn(format!(
-                        "the broker refused a message (reason code {code}); it is given up"
-                    ));
-                    self.on_delivery(id)
-                } else {
-                    // Its quota, say: the row stays, and the next heartbeat tries again.
-                    output::warn(format!("the broker does not take a message now (reason code {code})"));
-                    self.state.in_flight.take_if(|key| *key == id);
-                    Ok(())
-                }
-            }
+            LinkEvent::Refused { id: PublishId(id), code } => self.on_refusal(id, code),
             LinkEvent::SubscriptionRefused { filter, code } => {
                 output::warn(format!("the broker refused the subscription {filter} (reason code {code})"));
                 Ok(())
             }
         }
+    }
+
+    fn on_refusal(&mut self, id: u64, code: u8) -> anyhow::Result<()> {
+        // Status and info are no rows: the next connection sends them anew.
+        if self.state.in_flight == Some(id) && !self.state.refusals.note(code) {
+            // Its quota, say: the row stays, and the next heartbeat tries again.
+            output::warn(format!("the broker does not take a message now (reason code {code})"));
+            self.state.in_flight = None;
+            return Ok(());
+        }
+        self.state.counts.refused += 1;
+        output::warn(format!("the broker refused a message (reason code {code}); it is given up"));
+        self.on_delivery(id)
     }
 
     pub(super) fn on_delivery(&mut self, id: u64) -> anyhow::Result<()> {
@@ -138,4 +170,23 @@ impl Service<'_> {
 
 fn last_of(rows: &std::ops::Range<OutboxKey>) -> Option<OutboxKey> {
     (rows.start < rows.end).then(|| rows.end - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_is_refused_waits_for_a_heartbeat_and_is_given_up_after_a_bound() {
+        let quota = 0x97;
+        let mut refusals = Refusals::default();
+        for n in 1..MAX_REFUSALS {
+            assert!(!refusals.note(quota) && refusals.rests, "{n}");
+        }
+        assert!(refusals.note(quota) && !refusals.rests);
+        for code in FOR_GOOD {
+            let mut refusals = Refusals::default();
+            assert!(refusals.note(code) && !refusals.rests, "{code}");
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! What the service tells the panels of its stations, and what their buttons want.
 //!
 //! A panel hears of a request when the worker has it, and of the verdict when the record is on the disk: it can never
-//! permit what the log does not know. Invariant: only an enforced `allow` is ruled as one, or what a person approved.
+//! permit what the log does not know. Invariants: only an enforced `allow` is ruled as one, or what a person approved; and
+//! no longer than it holds from when it was made, however late the disk took its record.
 
 use super::review::Decision;
 use super::{Pending, Service};
@@ -15,7 +16,6 @@ use r2d_core::policy::Mode;
 use r2d_core::record::Record;
 use r2d_core::request::{Request, Task};
 use r2d_core::untrusted::Untrusted;
-use r2d_core::verdict::Reason;
 use r2d_firmware_host::message::{Ruling, Wish};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -52,16 +52,25 @@ impl Events {
     }
 }
 
+/// What a panel is told of a verdict that was made so long `ago`, and how long that holds from now on: a verdict for
+/// `valid`, a question to a person for `review`. What permits nothing does not grow old.
+fn ruling(record: &Record, valid: Duration, review: Duration, ago: Duration) -> (Ruling, Duration) {
+    let enforced = record.policy.is_some_and(|p| p.mode == Mode::Enforce);
+    let (ruling, holds) = match Ruling::from(record.verdict.decision) {
+        Ruling::Allow if enforced => (Ruling::Allow, valid),
+        Ruling::Allow => return (Ruling::Undecided, valid),
+        _ if record.asks_person() => (Ruling::Review, review),
+        closed => return (closed, valid),
+    };
+    let left = holds.saturating_sub(ago);
+    if left.is_zero() { (Ruling::Undecided, valid) } else { (ruling, left) }
+}
+
 impl Service<'_> {
-    /// Rules on the panel of the record's station, if it has one.
-    pub(super) fn rule(&mut self, record: &Record) {
+    /// Rules on the panel of the record's station, if it has one; the verdict was made so long `ago`.
+    pub(super) fn rule(&mut self, record: &Record, ago: Duration) {
         let Some(station) = &record.station else { return };
-        let enforced = record.policy.is_some_and(|p| p.mode == Mode::Enforce);
-        let (ruling, valid) = match Ruling::from(record.verdict.decision) {
-            Ruling::Allow if !enforced => (Ruling::Undecided, self.who.valid),
-            _ if record.asks_person() => (Ruling::Review, self.who.review),
-            ruling => (ruling, self.who.valid),
-        };
+        let (ruling, valid) = ruling(record, self.who.valid, self.who.review, ago);
         self.panels.rule(station, &record.id, ruling, record.verdict.reason, valid);
     }
 
@@ -93,20 +102,6 @@ impl Service<'_> {
             What::Reported(report) => report.into(),
         };
         self.record_event(station, pressed, event)
-    }
-
-    fn stop_requests_of(&mut self, station: &Id) -> Vec<Id> {
-        let running = self.state.running.iter().filter(|(_, p)| p.request.station.as_ref() == Some(station));
-        let (told, missed): (Vec<_>, Vec<_>) = running
-            .map(|(key, p)| (p.request.id.clone(), self.worker.stop(*key, Reason::Cancelled)))
-            .partition(|(_, told)| *told);
-        output::note(format!("stop was pressed at {station}: {} requests end", told.len()));
-        for (id, _) in missed {
-            output::warn(format!(
-                "{id} could not be told to end: the model has too many orders; its panel stays closed"
-            ));
-        }
-        told.into_iter().map(|(id, _)| id).collect()
     }
 
     /// Puts what happened into the audit log, unless a panel that does not come to rest fills it.
@@ -172,7 +167,7 @@ impl Service<'_> {
             return Ok(Err(NotAsked::Congested));
         }
         let request = Request {
-            id: Id::parse(&format!("panel-{}-{}", self.who.boot, self.state.next_key + 1))?,
+            id: Id::parse(&format!("{}{}-{}", wire::PANEL_ID, self.who.boot, self.state.next_key + 1))?,
             task: Task::Ask,
             prompt: Untrusted::new(prompt.clone()),
             lang: None,
@@ -180,13 +175,56 @@ impl Service<'_> {
             station: Some(station.clone()),
         };
         let refusal = self.config.refusal_sentence(&self.config.device.lang).to_owned();
-        self.submit(Pending { request, origin: "panel", reply_to: None, acks: Vec::new() }, refusal).map(Ok)
+        let refused = self.submit(Pending::new(request, "panel", None, Vec::new()), refusal);
+        Ok(refused.map_or(Ok(()), |(_, busy)| {
+            output::warn(format!("button {button} at {station} was not taken: {busy}"));
+            Err(NotAsked::Busy)
+        }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use r2d_core::policy::Policy;
+    use r2d_core::record::{Cost, RECORD_SCHEMA};
+    use r2d_core::trace::Trace;
+    use r2d_core::verdict::{Reason, Verdict};
+
+    #[test]
+    fn an_allow_holds_from_when_it_was_made_and_late_it_opens_nothing() {
+        let record = |verdict, mode| Record {
+            schema: RECORD_SCHEMA.into(),
+            id: Id::parse("a").unwrap(),
+            ts: "2026-01-01T00:00:00.000Z".into(),
+            device: "s/a/l/d".into(),
+            boot: Id::parse("b").unwrap(),
+            origin: "mqtt".into(),
+            station: Some(Id::parse("press-4").unwrap()),
+            task: Task::Ask,
+            prompt: "how?".into(),
+            lang: None,
+            weights: None,
+            policy: Some(Policy { mode, ..Policy::default() }),
+            trace: Trace::default(),
+            verdict,
+            detail: None,
+            cost: Cost::default(),
+            reply_to: None,
+        };
+        let s = Duration::from_secs;
+        let ruling = |record: &Record, ago| ruling(record, s(30), s(600), s(ago));
+        let allow = record(Verdict::allow(), Mode::Enforce);
+        assert_eq!(ruling(&allow, 0), (Ruling::Allow, s(30)));
+        assert_eq!(ruling(&allow, 20), (Ruling::Allow, s(10)));
+        for late in [30, 31, 86_400] {
+            assert_eq!(ruling(&allow, late), (Ruling::Undecided, s(30)), "{late}");
+        }
+        // What closes is told in full, so that a panel keeps to it.
+        let refuse = record(Verdict::refuse(Reason::StepUnsafe), Mode::Enforce);
+        assert_eq!(ruling(&refuse, 86_400), (Ruling::Refuse, s(30)));
+        assert_eq!(ruling(&record(Verdict::allow(), Mode::Shadow), 0), (Ruling::Undecided, s(30)));
+    }
 
     #[test]
     fn a_panel_that_does_not_come_to_rest_hides_nothing_but_its_own_chatter() {

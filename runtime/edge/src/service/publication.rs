@@ -147,6 +147,16 @@ pub(crate) fn asked(task: Task, prompt: &str) -> String {
     digest(&[if task == Task::Ask { b"ask\n" } else { b"check\n" }, prompt.as_bytes()])
 }
 
+/// What stands in the log for words that are too long for it.
+pub(crate) fn stand_in(prompt: &str) -> String {
+    format!("sha256:{}", digest(&[prompt.as_bytes()]))
+}
+
+/// Whether `known` is of this task and these words, also where a record has only what stands for them.
+pub(crate) fn is_asked(known: &str, task: Task, prompt: &str) -> bool {
+    known == asked(task, prompt) || known == asked(task, &stand_in(prompt))
+}
+
 /// SHA-256 of `parts` one after the other, in hexadecimal digits.
 pub(crate) fn digest(parts: &[&[u8]]) -> String {
     let mut hash = Sha256::new();
@@ -171,6 +181,15 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_that_were_too_long_for_the_log_are_known_again() {
+        let then = [asked(Task::Ask, "how?"), asked(Task::Ask, &stand_in("how?"))];
+        for known in &then {
+            assert!(is_asked(known, Task::Ask, "how?"));
+            assert!(!is_asked(known, Task::Check, "how?") && !is_asked(known, Task::Ask, "why?"));
+        }
+    }
 
     #[test]
     fn correlation_data_survives_its_way_through_the_record() {
