@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Compiles and links r2d-edge with the CUDA backend, on a machine without a GPU, for one kind of GPU: 87 is a Jetson Orin's.
+#   ./scripts/check-cuda.sh [ARCHITECTURE]
+# It shows that the feature `cuda` compiles and links with this CUDA, that the kernels for that GPU are in the program, and that
+# the program starts where there is none. It computes nothing on a GPU: whether that is right and fast, only a GPU can tell.
+# NVIDIA's compiler and libraries come from the Python package index (1 GB unpacked, under NVIDIA's own licence) into target/cuda. The
+# flash attention kernels, three quarters of the work, are compiled with GGML_CUDA_FA=ON alone. Hours on two cores with them,
+# a good hour without. Not part of the tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/need.sh
+root=$PWD
+architecture=${1:-87}
+need cmake=cmake g++=g++ make=make clang=clang libclang=libclang-dev python3=python3
+
+sdk=$root/target/cuda/sdk/nvidia/cu13
+if [ ! -e "$root/target/cuda/sdk/.complete" ]; then
+  rm -rf "$root/target/cuda/sdk"
+  python3 -m pip install --quiet --no-deps --only-binary :all: --target "$root/target/cuda/sdk" nvidia-cuda-nvcc==13.5.37 \
+    nvidia-cuda-crt==13.5.37 nvidia-nvvm==13.5.37 nvidia-cuda-runtime==13.5.37 nvidia-cublas==13.10.0.20 nvidia-cuda-cccl==13.3.5.0.6
+  chmod +x "$sdk"/bin/* "$sdk"/nvvm/bin/* 2>/dev/null || true
+  # The names that linkers look for, and the places where CMake does.
+  for library in cudart cublas cublasLt; do
+    ln -sf "$(basename "$(find "$sdk/lib" -name "lib$library.so.*" | sort | head -1)")" "$sdk/lib/lib$library.so"
+  done
+  ln -sfn lib "$sdk/lib64"
+  # Not among the packages: cuBLAS as an archive, for which the shared one is linked, and the driver, which a machine with
+  # a GPU has. Its stand-in has the names that llama.cpp asks for and fails like a driver without a device.
+  for library in cublas_static cublasLt_static culibos; do ar rcs "$sdk/lib/lib$library.a"; done
+  mkdir -p "$sdk/lib/stubs"
+  for name in cuDeviceGet cuDeviceGetAttribute cuGetErrorString cuMemAddressFree cuMemAddressReserve cuMemCreate \
+    cuMemGetAllocationGranularity cuMemMap cuMemRelease cuMemSetAccess cuMemUnmap; do
+    echo "int $name(void) { return 100; }"
+  done | gcc -shared -fPIC -x c -Wl,-soname,libcuda.so.1 -o "$sdk/lib/stubs/libcuda.so" -
+  ln -sf libcuda.so "$sdk/lib/stubs/libcuda.so.1"
+  touch "$root/target/cuda/sdk/.complete"
+fi
+
+export CUDA_PATH=$sdk CUDAToolkit_ROOT=$sdk CUDACXX=$sdk/bin/nvcc CMAKE_CUDA_ARCHITECTURES=$architecture
+export GGML_CUDA_FA=${GGML_CUDA_FA:-OFF} CARGO_TARGET_DIR=$root/target/cuda
+export LD_LIBRARY_PATH=$sdk/lib:$sdk/lib/stubs
+RUSTFLAGS="-C target-cpu=native -L native=$sdk/lib -L native=$sdk/lib/stubs -C link-arg=-lcublas -C link-arg=-lcublasLt" \
+  cargo build --release --locked -p r2d-edge --features cuda >&2
+edge=$CARGO_TARGET_DIR/release/r2d-edge
+
+# The fat binaries name what they are for.
+n=$(grep -aoc "sm_$architecture" "$edge" || true)
+echo "$edge names sm_$architecture on $n lines" >&2
+[ "$n" -gt 0 ] || { echo "check-cuda.sh: there are no kernels for sm_$architecture in it" >&2; exit 1; }
+export R2D_HOME=${R2D_HOME:-$root/target/test-home}
+"$edge" --version
+"$edge" doctor --json --set model.gpu_layers=999 | grep '"name":"gpu"'
