@@ -294,6 +294,8 @@ fn a_flooded_line_holds_up_nothing_and_opens_nothing() {
     bad.wait_for("release", |o| o.light != Light::Latched);
     send(ask_for("press-5", "g2", "how do I clear a jam?"));
     bad.wait_for("permission", |o| o.permit == Permit::Open);
+    // An allow that the noise held up may have opened it already, before this one was recorded.
+    listener.about("verdict", "g2");
 
     // Pulled out, it leaves no open relay as the last word of the log.
     drop(bad);
