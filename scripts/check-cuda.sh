@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Compiles and links r2d-edge with the CUDA backend, on a machine without a GPU, for one kind of GPU: 87 is a Jetson Orin's.
 #   ./scripts/check-cuda.sh [ARCHITECTURE]
-# It shows that the feature `cuda` compiles and links with this CUDA, that the kernels for that GPU are in the program, and that
-# the program starts where there is none. It computes nothing on a GPU: whether that is right and fast, only a GPU can tell.
+# Not yet run to its end: it was seen to begin compiling kernels, not to link. Where it ends, it shows that the feature `cuda`
+# compiles and links with this CUDA, that the kernels for that GPU are in the program, and that the program starts where there is none. It computes nothing on a GPU: whether that is right and fast, only a GPU can tell.
 # NVIDIA's compiler and libraries come from the Python package index (1 GB unpacked, under NVIDIA's own licence) into target/cuda. The
 # flash attention kernels, three quarters of the work, are compiled with GGML_CUDA_FA=ON alone. Hours on two cores with them,
 # a good hour without. Not part of the tests.
