@@ -154,6 +154,12 @@ impl Link {
         matches!(&self.phase, Phase::Up(up) if up.watchdog.is_fed(now))
     }
 
+    /// Whether the other end has acknowledged all that was put into the queue.
+    #[must_use]
+    pub fn is_acknowledged(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
     /// The newest tick of the other end's counter that was heard in this session.
     #[must_use]
     pub const fn heard(&self) -> Option<Tick> {

@@ -2,7 +2,7 @@
 //!
 //! Not the wiring: the firmware moves bytes, counts ticks, samples contacts and sets outputs as [`Panel::outputs`]
 //! says. Invariant: outputs are a function of the gate at `now`, so that a loop that is late closes in time all the
-//! same; reports are told to the host, and never needed by the gate.
+//! same; reports are told to the host, and never needed by the gate; the host hears of a stop before any later reset.
 
 use crate::button::Button;
 use crate::cause::{Cause, CauseCode, Rejection};
@@ -37,11 +37,23 @@ pub enum PressError {
     Send(SendError),
 }
 
+/// How far the host has heard of the last stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StopTold {
+    /// It has, or there was none.
+    Heard,
+    /// It is under way in the session that stands.
+    Sent,
+    /// It is not: the line had no session or no room, or lost it with the session.
+    Owed,
+}
+
 /// The microcontroller's end.
 #[derive(Clone, Debug)]
 pub struct Panel {
     link: Link,
     gate: Gate,
+    stop: StopTold,
     /// What the host was told last in this session.
     reported: Option<Report>,
     refused: u32,
@@ -55,6 +67,7 @@ impl Panel {
         Self {
             link: Link::new(Role::Panel, device, nonce),
             gate: Gate::new(station),
+            stop: StopTold::Heard,
             reported: None,
             refused: 0,
             last_refused: None,
@@ -75,6 +88,8 @@ impl Panel {
             self.follow(now, event);
         }
         self.gate.tick(now);
+        // What is still owed is tried at the next tick.
+        let _told = self.tell_stop();
         self.report(now);
         event
     }
@@ -87,14 +102,17 @@ impl Panel {
     /// A button was pressed.
     ///
     /// # Errors
-    /// [`PressError`]; a stop has closed and latched the gate even then.
+    /// [`PressError`]; a stop has closed and latched the gate even then, and is told as soon as that is possible. Reset does
+    /// nothing before the host was told of it.
     pub fn press(&mut self, now: Tick, button: Button) -> Result<(), PressError> {
         let wish = match button {
             Button::Stop => {
                 self.gate.latch(Cause::Stop);
-                Wish::Stop
+                self.stop = StopTold::Owed;
+                return self.tell_stop().map_err(PressError::Send);
             }
             Button::Reset => {
+                self.tell_stop().map_err(PressError::Send)?;
                 self.gate.reset(now).map_err(PressError::Reset)?;
                 Wish::Reset
             }
@@ -104,8 +122,7 @@ impl Panel {
             },
             Button::Ask(prompt) => Wish::Ask(prompt),
         };
-        let station = self.gate.station().clone();
-        self.link.send(Message::Press(Press { station, wish })).map_err(PressError::Send)
+        self.send_press(wish).map_err(PressError::Send)
     }
 
     /// The firmware found a fault in itself.
@@ -137,6 +154,24 @@ impl Panel {
         (self.refused, self.last_refused)
     }
 
+    fn send_press(&mut self, wish: Wish) -> Result<(), SendError> {
+        let station = self.gate.station().clone();
+        self.link.send(Message::Press(Press { station, wish }))
+    }
+
+    /// Tells the host of a stop that it may not have heard of.
+    fn tell_stop(&mut self) -> Result<(), SendError> {
+        match self.stop {
+            StopTold::Owed => {
+                self.send_press(Wish::Stop)?;
+                self.stop = StopTold::Sent;
+            }
+            StopTold::Sent if self.link.is_acknowledged() => self.stop = StopTold::Heard,
+            StopTold::Sent | StopTold::Heard => {}
+        }
+        Ok(())
+    }
+
     fn follow(&mut self, now: Tick, event: &Event) {
         match event {
             Event::Up(_) => {
@@ -144,7 +179,12 @@ impl Panel {
                 self.gate.beat(now);
             }
             Event::Beat => self.gate.beat(now),
-            Event::Down(down) => self.gate.part(down.cause),
+            Event::Down(down) => {
+                self.gate.part(down.cause);
+                if self.stop == StopTold::Sent {
+                    self.stop = StopTold::Owed;
+                }
+            }
             Event::Message(message) => {
                 if let Err(rejection) = self.gate.apply(now, message) {
                     self.refused = self.refused.saturating_add(1);

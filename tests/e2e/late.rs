@@ -39,14 +39,22 @@ fn what_was_stopped_or_cancelled_before_its_record_was_written_opens_nothing_aft
     }
     let home = tempfile::tempdir().unwrap();
     let (port, panel) = (free_port(), Wired::start("panel-1", "press-4"));
-    let lines = format!("panel.lines=[\"{}=press-4\"]", panel.line);
+    // At this one nobody presses stop.
+    let second = Wired::start("panel-2", "press-4");
+    let lines = format!("panel.lines=[\"{}=press-4\",\"{}=press-4\"]", panel.line, second.line);
     let sets = [lines.as_str(), "service.audit_segment_mb=1", "service.heartbeat_s=1"];
     let mut edge = Edge::start(home.path(), SCRIPT, port, true, &sets);
     let mut listener = Listener::start(port, &format!("{BASE}/verdict"));
     let send = |payload: String| assert!(publish(port, &format!("{BASE}/req/ask"), &payload, &[]));
-    edge.process.wait_for("panel", |l| l.contains("panel-1 at press-4 is connected").then_some(()));
-    panel.press(Button::Reset);
-    panel.wait_for("release", |o| o.light != Light::Latched);
+    let mut n_connected = 0;
+    edge.process.wait_for("both panels", |l| {
+        n_connected += usize::from(l.contains("at press-4 is connected"));
+        (n_connected == 2).then_some(())
+    });
+    for panel in [&panel, &second] {
+        panel.press(Button::Reset);
+        panel.wait_for("release", |o| o.light != Light::Latched);
+    }
 
     let folder = refuse(home.path(), port, &mut listener);
     send(ask_for("press-4", "u1", "how do I clear a jam?"));
@@ -73,10 +81,11 @@ fn what_was_stopped_or_cancelled_before_its_record_was_written_opens_nothing_aft
     }
     assert_eq!(listener.about("verdict", "h3").payload["decision"], "allow");
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(panel.outputs().permit, Permit::Closed);
+    assert_eq!([panel.outputs().permit, second.outputs().permit], [Permit::Closed; 2]);
     // A request made after the stop opens again.
     send(ask_for("press-4", "u2", "how do I clear a jam?"));
     panel.wait_for("permission", |o| o.permit == Permit::Open);
+    second.wait_for("permission", |o| o.permit == Permit::Open);
     for id in ["u1", "h1", "h2", "h3", "u2"] {
         assert_eq!(edge.records().iter().filter(|r| r["record"]["id"] == id).count(), 1, "{id}");
     }
@@ -128,7 +137,7 @@ fn what_the_disk_did_not_take_by_the_end_is_named_and_left_to_the_next_run() {
     let withheld = "u1 is withheld until its record is written";
     edge.process.wait_for("a warning", |l| l.contains(withheld).then_some(()));
     edge.process.signal("TERM");
-    edge.process.wait_for("the last word", |l| l.contains("the disk took no record of u1").then_some(()));
+    edge.process.wait_for("the last word", |l| l.contains("did not confirm a record of u1").then_some(()));
     assert!(edge.process.end().success());
     drop(edge);
     std::fs::remove_dir(&folder).unwrap();

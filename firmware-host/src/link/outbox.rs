@@ -64,6 +64,10 @@ impl Outbox {
         if room { self.queue.push_back(message).map_err(|_| SendError::Full) } else { Err(SendError::Full) }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Forgets everything and says how many had not been acknowledged.
     pub(super) fn clear(&mut self) -> u8 {
         let n = self.queue.len();

@@ -121,6 +121,36 @@ fn stop_closes_even_when_the_queue_to_the_host_is_full() {
 }
 
 #[test]
+fn a_stop_that_the_line_lost_is_told_before_any_reset() {
+    for under_way in [true, false] {
+        let mut pair = Pair::released();
+        pair.rule("a", Ruling::Allow);
+        if under_way {
+            pair.panel.press(pair.now, Button::Stop).unwrap();
+        }
+        pair.now = pair.now.after(SILENCE);
+        pair.panel.tick(pair.now);
+        if !under_way {
+            let untold = pair.panel.press(pair.now, Button::Stop);
+            assert_eq!(untold, Err(PressError::Send(SendError::Down)));
+        }
+        assert_eq!(pair.panel.press(pair.now, Button::Reset), Err(PressError::Send(SendError::Down)));
+        let mut presses = Vec::new();
+        for n in 0..1200 {
+            if n == 600 {
+                pair.panel.press(pair.now, Button::Reset).unwrap();
+            }
+            let learned = pair.step().into_iter();
+            presses.extend(learned.filter_map(|e| match e {
+                HostEvent::Press(press) => Some(press.wish),
+                _ => None,
+            }));
+        }
+        assert_eq!(presses, [Wish::Stop, Wish::Reset], "under way: {under_way}");
+    }
+}
+
+#[test]
 fn approve_names_the_request_that_the_blue_light_is_about_and_nothing_else() {
     let mut pair = Pair::released();
     assert_eq!(pair.panel.press(pair.now, Button::Approve), Err(PressError::NothingToApprove));

@@ -40,6 +40,17 @@ pub struct Cost {
     pub verdict_ms: u64,
 }
 
+/// What a stand-in begins with.
+pub const STAND_IN: &str = "sha256:";
+
+/// Whether `prompt` is what stands in a record for words that were too long for it: [`STAND_IN`] and their SHA-256 in
+/// hexadecimal digits. Nobody may ask such a thing, or one could pass for the words behind the hash.
+#[must_use]
+pub fn is_stand_in(prompt: &str) -> bool {
+    let digest = prompt.trim().strip_prefix(STAND_IN);
+    digest.is_some_and(|d| d.len() == 64 && d.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
 /// One decided request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -56,12 +67,12 @@ pub struct Record {
     pub boot: Id,
     /// How the request came in: `mqtt`, `panel`.
     pub origin: String,
-    /// The station whose panel heard of it.
+    /// The station that it names; its panel need not have heard of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub station: Option<Id>,
     /// What was wanted.
     pub task: Task,
-    /// The asker's words, as they came.
+    /// The asker's words, as they came, or their hash where they were too long for the log: see [`is_stand_in`].
     pub prompt: String,
     /// Language tag of the request.
     pub lang: Option<String>,

@@ -9,7 +9,7 @@ use crate::teacher::with_split;
 use crate::trajectory::{Label, Step, Trajectory, check};
 use r2d_core::pivot::Pivot;
 use r2d_core::policy::Mode;
-use r2d_core::record::Record;
+use r2d_core::record::{Record, is_stand_in};
 use r2d_core::verdict::{Decision as Decided, Reason};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -138,9 +138,7 @@ pub fn collect(record: &Record, decision: &Decision) -> Collected {
 
 /// Whether the words are there, and not their hash in place of them.
 fn is_stored(prompt: &str) -> bool {
-    let digest = prompt.strip_prefix("sha256:");
-    let is_hash = digest.is_some_and(|d| d.len() == 64 && d.bytes().all(|b| b.is_ascii_hexdigit()));
-    !is_hash && !prompt.trim().is_empty()
+    !is_stand_in(prompt) && !prompt.trim().is_empty()
 }
 
 /// The steps that stayed in the context and have words.

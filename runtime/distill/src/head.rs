@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Bytes of logits that a block of rows may take.
-const LOGITS_BYTES: usize = 64 << 20;
+const LOGITS_BYTES: usize = 32 << 20;
 /// Numbers of the head's weights that are read at a time.
 const CHUNK: usize = 2 << 20;
 

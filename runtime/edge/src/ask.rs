@@ -41,7 +41,7 @@ pub(crate) fn run(loading: &Loading<'_>, question: Question) -> anyhow::Result<E
     let (events, inbox) = sync_channel(64);
     // The receiver lives until the verdict: a failed send means that this command is over.
     let (worker, _) = Worker::start(weights.options(config), move |told| {
-        if let Told::Job(_, event) = told {
+        if let Told::Job(_, event, _) = told {
             let _sent = events.send(event);
         }
     })?;

@@ -111,7 +111,7 @@ pub enum PanelEvent {
     },
     /// Stop was pressed.
     Stop {
-        /// The requests that were told to end.
+        /// The requests that end by it, those included that had not begun; 1,024 of these at most.
         requests: Vec<Id>,
     },
     /// Reset was pressed.

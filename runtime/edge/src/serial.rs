@@ -35,6 +35,13 @@ pub(crate) struct Happening {
     pub(crate) what: What,
 }
 
+impl Happening {
+    /// Whether somebody pressed stop.
+    pub(crate) fn is_stop(&self) -> bool {
+        matches!(self.what, What::Pressed(Wish::Stop))
+    }
+}
+
 /// What can happen at a panel.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
@@ -67,6 +74,8 @@ pub(crate) struct Panels {
     news: Receiver<Happening>,
     /// What found no room.
     n_lost: Arc<AtomicU64>,
+    /// The service is about to end: no panel hears of any request.
+    silent: bool,
     /// Kept, so that there is always a panel at which something could happen.
     _outlet: Outlet,
 }
@@ -77,6 +86,8 @@ struct Handle {
     orders: Sender<Order>,
     /// An order was lost: the session must end.
     lost: Arc<AtomicBool>,
+    /// Stop was pressed and found no room among the presses.
+    stop: Arc<AtomicBool>,
     /// The request that it was last told of.
     shown: Option<Id>,
 }
@@ -112,7 +123,7 @@ impl Panels {
             // A text that is no line was refused with the configuration.
             let Some((device, station)) = parse_line(text) else { continue };
             let (orders, inbox) = channel(ORDERS);
-            let lost = Arc::new(AtomicBool::new(false));
+            let [lost, stop] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
             let line = Line {
                 device: device.to_owned(),
                 baud: config.panel.baud,
@@ -120,17 +131,23 @@ impl Panels {
                 station: station.clone(),
                 orders: inbox,
                 lost: Arc::clone(&lost),
+                stop: Arc::clone(&stop),
                 outlet: outlet.clone(),
                 judging: None,
             };
             tokio::spawn(line.run());
-            lines.push(Handle { station, orders, lost, shown: None });
+            lines.push(Handle { station, orders, lost, stop, shown: None });
         }
-        Ok(Self { lines, presses, news, n_lost, _outlet: outlet })
+        Ok(Self { lines, presses, news, n_lost, silent: false, _outlet: outlet })
     }
 
-    /// What happens next; presses first.
+    /// What happens next: a stop that found no room among the presses (so there are some, and this is asked again), then
+    /// presses, then the rest.
     pub(crate) async fn next(&mut self) -> Option<Happening> {
+        let stopped = self.lines.iter().find(|line| line.stop.swap(false, Ordering::AcqRel));
+        if let Some(line) = stopped {
+            return Some(Happening { station: line.station.clone(), what: What::Pressed(Wish::Stop) });
+        }
         tokio::select! {
             biased;
             press = self.presses.recv() => press,
@@ -173,7 +190,15 @@ impl Panels {
         self.tell(station, None, &Order::Stopped);
     }
 
+    /// From now on panels hear of no request: the service is about to end, and with it their sessions.
+    pub(crate) fn silence(&mut self) {
+        self.silent = true;
+    }
+
     fn tell(&mut self, station: &Id, request: Option<&Id>, order: &Order) {
+        if self.silent && !matches!(order, Order::Stopped) {
+            return;
+        }
         for line in self.lines.iter_mut().filter(|line| line.station == *station) {
             line.shown = request.cloned();
             if line.orders.try_send(order.clone()).is_err() {

@@ -141,7 +141,8 @@ fn tell_recovery(recovery: &Recovery) {
     // A crash comes between the two writes of one append.
     if recovery.head_behind > 1 {
         output::warn(format!(
-            "the audit log has {} records that its head did not know of: one of the two was put there from elsewhere;              hint: r2d-edge audit verify, and compare with the hashes that verdicts carried",
+            "the audit log has {} records that its head did not know of: one of the two was put there from elsewhere; \
+             hint: r2d-edge audit verify, and compare with the hashes that verdicts carried",
             recovery.head_behind
         ));
     }

@@ -119,13 +119,13 @@ struct Pending {
     acks: Vec<AckToken>,
     /// It is to end, and the worker has not heard it yet.
     to_end: bool,
-    /// Stop was pressed at its station: no panel hears of it any more.
-    stopped: bool,
+    /// No panel hears of it (any more): stop was pressed at its station, or may have been before it came.
+    silent: bool,
 }
 
 impl Pending {
     fn new(request: Request, origin: &'static str, reply_to: Option<ReplyTo>, acks: Vec<AckToken>) -> Self {
-        Self { request, origin, reply_to, acks, to_end: false, stopped: false }
+        Self { request, origin, reply_to, acks, to_end: false, silent: false }
     }
 }
 
@@ -181,14 +181,22 @@ impl Service<'_> {
             let until = stopping.unwrap_or_else(far_future);
             tokio::select! {
                 biased;
-                () = &mut stop, if stopping.is_none() => stopping = Some(tokio::time::Instant::now() + grace),
+                () = &mut stop, if stopping.is_none() => {
+                    self.panels.silence();
+                    stopping = Some(tokio::time::Instant::now() + grace);
+                }
                 () = tokio::time::sleep_until(until), if stopping.is_some() => return Ok(()),
+                // Before verdicts: what is decided behind a stop must not open another panel of its station.
+                Some(happening) = self.panels.next() => {
+                    if stopping.is_none() || happening.is_stop() {
+                        self.on_panel(happening)?;
+                    }
+                }
                 event = told.recv() => match event {
-                    Some(Told::Job(key, event)) => self.on_worker(key, event)?,
+                    Some(Told::Job(key, event, at)) => self.on_worker(key, event, at)?,
                     Some(Told::Swapped(swapped)) => self.on_swapped(*swapped),
                     None => bail!("the model's thread has died; a restart takes up what it left"),
                 },
-                Some(happening) = self.panels.next(), if stopping.is_none() => self.on_panel(happening)?,
                 // Before messages: these tick rarely, and a flood of those must not hold them up.
                 _ = heartbeat.tick() => self.on_heartbeat()?,
                 _ = look.tick(), if stopping.is_none() => self.look_for_adapter(),
@@ -304,6 +312,7 @@ impl Service<'_> {
                 Id::parse(&format!("{}{hash}", wire::NAMELESS_ID))?
             }
         };
+        self.state.over.take(&id);
         let request =
             Request { id, task, prompt: Untrusted::new(""), lang: None, deadline_ms: None, station: None };
         if let Some(ack) = self.answer_again(&request, reply_to.as_ref(), message.ack)? {
@@ -337,7 +346,10 @@ impl Service<'_> {
             let outcome = unjudged(Reason::Cancelled, "it was told to end before it began".into());
             return self.conclude_unjudged(&request, reply_to, outcome, ack);
         }
-        match self.submit(Pending::new(request, "mqtt", reply_to, vec![ack]), refusal) {
+        // The broker sent it before, and what was pressed since then may be known to nobody any more.
+        let silent = message.dup;
+        let pending = Pending { silent, ..Pending::new(request, "mqtt", reply_to, vec![ack]) };
+        match self.submit(pending, refusal) {
             None => Ok(()),
             Some((pending, busy)) => {
                 let outcome = unjudged(Reason::Busy, busy.to_string());
@@ -356,7 +368,7 @@ impl Service<'_> {
             self.state.counts.busy += 1;
             return Some((pending, busy));
         }
-        if let Some(station) = &request.station {
+        if let Some(station) = request.station.as_ref().filter(|_| !pending.silent) {
             self.panels.pending(station, &request.id);
         }
         self.state.by_id.insert(request.id, key);
@@ -372,12 +384,12 @@ impl Service<'_> {
         outcome: Outcome,
         acks: Vec<AckToken>,
     ) -> anyhow::Result<()> {
-        let record = self.record(request, "mqtt", reply_to, outcome);
+        let record = self.record(request, "mqtt", reply_to, outcome, Instant::now());
         let rows = self.store.enqueue(&publication::of_record(&self.who, &record, None))?;
         self.ack_after(rows, acks)
     }
 
-    /// If this request was made before: sends its answer again, or leaves it to the running one. If its id belongs to
+    /// If this request was made before (and is recorded: nothing is taken up before that): sends its answer again, or leaves it to the running one. If its id belongs to
     /// another request, says so. Gives the acknowledgement back when the id is new.
     fn answer_again(
         &mut self,
@@ -395,14 +407,6 @@ impl Service<'_> {
             // The asker may have come back with a new address.
             pending.reply_to = reply_to.cloned().or(pending.reply_to.take());
             pending.acks.push(ack);
-            return Ok(None);
-        }
-        let unrecorded = state.unrecorded.iter_mut().find(|decided| decided.record.id == request.id);
-        if let Some(decided) = unrecorded {
-            if !same(&publication::asked(decided.record.task, &decided.record.prompt)) {
-                return self.tell_reused(request, reply_to, ack);
-            }
-            decided.acks.push(ack);
             return Ok(None);
         }
         let Some(kept) = self.kept(&request.id)? else {
@@ -457,7 +461,7 @@ impl Service<'_> {
 
     // ---- verdicts ----
 
-    fn on_worker(&mut self, key: u64, event: Event) -> anyhow::Result<()> {
+    fn on_worker(&mut self, key: u64, event: Event, at: Instant) -> anyhow::Result<()> {
         match event {
             Event::Segment(segment) if segment.released => {
                 if let Some(pending) = self.state.running.get(&key) {
@@ -471,9 +475,8 @@ impl Service<'_> {
             Event::Verdict(outcome) => {
                 let Some(pending) = self.state.running.remove(&key) else { return Ok(()) };
                 self.state.by_id.remove(&pending.request.id);
-                let made = Instant::now();
-                let record = self.record(&pending.request, pending.origin, pending.reply_to, outcome);
-                self.conclude(Decided { record, acks: pending.acks, made, silent: pending.stopped })
+                let record = self.record(&pending.request, pending.origin, pending.reply_to, outcome, at);
+                self.conclude(Decided { record, acks: pending.acks, made: at, silent: pending.silent })
             }
             _ => Ok(()),
         }

@@ -12,7 +12,7 @@ pub use review::{ReviewDecision, ReviewOutcome, ReviewPending, parse_decision};
 use crate::entry::{PanelRecord, ReviewRecord};
 use r2d_core::id::Id;
 use r2d_core::policy::{Mode, Policy};
-use r2d_core::record::{Record, Weights};
+use r2d_core::record::{Record, Weights, is_stand_in};
 use r2d_core::request::Task;
 use r2d_core::trace::{RequestReading, Step};
 use r2d_core::verdict::{Decision, Reason, Verdict};
@@ -275,6 +275,11 @@ pub fn parse_ask(payload: &[u8], max_prompt: usize, now: SystemTime) -> Result<A
     if ask.prompt.trim().is_empty() {
         return fault(Reason::Malformed, "the prompt is empty".into());
     }
+    if is_stand_in(&ask.prompt) {
+        let detail =
+            "the prompt is a hash as it stands in the log for long words; hint: send the words themselves";
+        return fault(Reason::Malformed, detail.into());
+    }
     if ask.lang.as_ref().is_some_and(|l| l.len() > MAX_LANG) {
         return fault(Reason::Malformed, format!("lang is longer than {MAX_LANG} characters"));
     }
@@ -411,6 +416,8 @@ mod tests {
     fn a_request_needs_an_id_and_words() {
         let ask = parse(r#"{"id":"a-1","prompt":"how?","more":[1]}"#).unwrap();
         assert_eq!((ask.id.as_str(), ask.prompt.as_str()), ("a-1", "how?"));
+        // Else it could get the verdict for words that were too long for the log, or lend them its own.
+        let hash_as_prompt = format!(r#"{{"id":"a","prompt":"sha256:{}"}}"#, "0a".repeat(32));
         for (bad, reason, id) in [
             ("", Reason::Malformed, None),
             ("[]", Reason::Malformed, None),
@@ -421,6 +428,7 @@ mod tests {
             (r#"{"id":"a","prompt":7}"#, Reason::Malformed, Some("a")),
             (r#"{"id":"a","prompt":"x","schema":"r2d.ask/2"}"#, Reason::Malformed, Some("a")),
             (r#"{"id":"a","prompt":"x","deadline_ms":0}"#, Reason::Malformed, Some("a")),
+            (&hash_as_prompt, Reason::Malformed, Some("a")),
             (r#"{"id":"a","prompt":"x","valid_until":"soon"}"#, Reason::Malformed, Some("a")),
             (r#"{"id":"a","prompt":"x","valid_until":"2020-01-01T00:00:00Z"}"#, Reason::Expired, Some("a")),
         ] {

@@ -55,8 +55,8 @@ pub struct Candidate {
 /// What the worker tells.
 #[derive(Debug)]
 pub enum Told {
-    /// Something happened to the job of this key.
-    Job(u64, Event),
+    /// Something happened to the job of this key, at this moment.
+    Job(u64, Event, Instant),
     /// An exchange of weights is over.
     Swapped(Box<Swapped>),
 }
@@ -398,7 +398,7 @@ impl Desk {
 
 fn tell(in_hand: &AtomicUsize, sink: &mut dyn FnMut(Told), key: u64, event: Event) {
     let last = matches!(event, Event::Verdict(_));
-    sink(Told::Job(key, event));
+    sink(Told::Job(key, event, Instant::now()));
     if last {
         in_hand.fetch_sub(1, Ordering::AcqRel);
     }

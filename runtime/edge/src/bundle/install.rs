@@ -261,6 +261,9 @@ fn settle(home: &Path, site: &Site, progress: &mut dyn Progress) -> Result<(), B
         return Ok(());
     }
     let mut state = site.state()?;
+    // Broken off from here on, the adapter in force may be of either release: neither has its own for certain.
+    state.settled = None;
+    site.write_state(&state)?;
     stock::take_in(home, &release, &site.folder(slot), progress)?;
     stock::put_in_force(home, &release, site.left(slot)?.as_ref())?;
     state.settled = Some(release.version);

@@ -39,6 +39,7 @@ pub(super) struct Line {
     pub(super) station: Id,
     pub(super) orders: Receiver<Order>,
     pub(super) lost: Arc<AtomicBool>,
+    pub(super) stop: Arc<AtomicBool>,
     pub(super) outlet: Outlet,
     /// The station's request that is being judged.
     pub(super) judging: Option<Id>,
@@ -189,12 +190,18 @@ impl Line {
         self.sent(sent);
     }
 
-    /// Hands on what happened. A press that finds no room is like one that was not made, and is counted: the panel has
-    /// closed by itself where it had to.
+    /// Hands on what happened. What finds no room is like a thing that did not happen, and is counted; a stop always has room.
     fn tell(&self, what: What) {
         let Outlet { presses, news, n_lost } = &self.outlet;
         let outlet = if matches!(what, What::Pressed(_)) { presses } else { news };
-        if outlet.try_send(Happening { station: self.station.clone(), what }).is_err() {
+        let happening = Happening { station: self.station.clone(), what };
+        let is_stop = happening.is_stop();
+        if outlet.try_send(happening).is_ok() {
+            return;
+        }
+        if is_stop {
+            self.stop.store(true, Ordering::Release);
+        } else {
             n_lost.fetch_add(1, Ordering::Relaxed);
             output::warn(format!("something at the panel of {} was not taken: too much waits", self.station));
         }
@@ -262,6 +269,30 @@ mod tests {
     use tokio::sync::mpsc::channel;
 
     #[test]
+    fn a_stop_that_finds_no_room_is_heard_all_the_same() {
+        let id = |text: &str| Id::parse(text).unwrap();
+        let ((_orders, inbox), (presses, mut pressed), (news, _told)) = (channel(4), channel(1), channel(4));
+        let n_lost = Arc::new(AtomicU64::new(0));
+        let line = Line {
+            device: "/dev/null".into(),
+            baud: 115_200,
+            me: id("edge"),
+            station: id("press-4"),
+            orders: inbox,
+            lost: Arc::default(),
+            stop: Arc::default(),
+            outlet: Outlet { presses, news, n_lost: Arc::clone(&n_lost) },
+            judging: None,
+        };
+        for wish in [Wish::Ask(1), Wish::Ask(2), Wish::Stop] {
+            line.tell(What::Pressed(wish));
+        }
+        assert!(line.stop.load(Ordering::Acquire));
+        assert_eq!(n_lost.load(Ordering::Relaxed), 1, "the second question alone");
+        assert!(matches!(pressed.try_recv().unwrap().what, What::Pressed(Wish::Ask(1))));
+    }
+
+    #[test]
     fn behind_a_stop_nothing_of_before_is_being_judged() {
         let id = |text: &str| Id::parse(text).unwrap();
         let ((_orders, inbox), (presses, mut pressed), (news, _told)) = (channel(4), channel(4), channel(4));
@@ -272,6 +303,7 @@ mod tests {
             station: id("press-4"),
             orders: inbox,
             lost: Arc::default(),
+            stop: Arc::default(),
             outlet: Outlet { presses, news, n_lost: Arc::new(AtomicU64::new(0)) },
             judging: None,
         };

@@ -24,7 +24,7 @@ pub(super) struct Decided {
     pub(super) acks: Vec<AckToken>,
     /// When the verdict was made.
     pub(super) made: Instant,
-    /// No panel hears of it: none was told of the request, or stop was pressed since.
+    /// No panel hears of it: see [`super::Pending`]; of what never reached the model neither.
     pub(super) silent: bool,
 }
 
@@ -35,13 +35,14 @@ impl Service<'_> {
         origin: &str,
         reply_to: Option<ReplyTo>,
         outcome: Outcome,
+        made: Instant,
     ) -> Record {
         // Without a decoded prompt the model had no part in it.
         let judged = outcome.cost.n_prompt_tokens > 0;
         Record {
             schema: RECORD_SCHEMA.into(),
             id: request.id.clone(),
-            ts: wire::timestamp(SystemTime::now()),
+            ts: wire::timestamp(SystemTime::now() - made.elapsed()),
             device: self.who.device.clone(),
             boot: self.who.boot.clone(),
             origin: origin.into(),
@@ -67,8 +68,9 @@ impl Service<'_> {
         outcome: Outcome,
         ack: AckToken,
     ) -> anyhow::Result<()> {
-        let record = self.record(request, "mqtt", reply_to, outcome);
-        self.conclude(Decided { record, acks: vec![ack], made: Instant::now(), silent: true })
+        let made = Instant::now();
+        let record = self.record(request, "mqtt", reply_to, outcome, made);
+        self.conclude(Decided { record, acks: vec![ack], made, silent: true })
     }
 
     /// Records a verdict and sends it on its way.
@@ -134,14 +136,16 @@ impl Service<'_> {
         if self.state.unrecorded.is_empty() {
             return;
         }
+        // Nobody would hear a stop any more.
+        self.panels.silence();
         if let Err(error) = self.record_again() {
             output::warn(format!("{error:#}"));
         }
         let dropped: Vec<&str> = self.state.unrecorded.iter().map(|d| d.record.id.as_str()).collect();
         if !dropped.is_empty() {
             output::warn(format!(
-                "the disk took no record of {}: what was decided on them is dropped, and the broker gives those that came \
-                 with QoS 1 to the next run; hint: free space on the disk or check it",
+                "the disk did not confirm a record of {}: where there is none, what was decided is dropped, and the broker gives \
+                 what came with QoS 1 to the next run; hint: free space on the disk or check it",
                 dropped.join(", ")
             ));
         }

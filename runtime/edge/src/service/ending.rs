@@ -1,8 +1,9 @@
 //! Requests that end early: somebody cancelled one, or pressed stop at its station.
 //!
 //! Not the record of the press (see `panel`). Invariants: what is to end is told to the worker until it has heard it; what
-//! still waits for the disk or the broker is over before it begins; and a panel hears no more of any request that came
-//! before its station's stop.
+//! still waits for the disk or the broker is over before it begins; and a panel hears no more of any request that the service
+//! had taken before its station's stop. One that a broker still has looks like one that was made behind the stop, unless the
+//! broker sent it before (`dup`): of such a one no panel hears.
 
 use super::Service;
 use crate::mqtt::link::Message;
@@ -10,7 +11,7 @@ use crate::mqtt::topic::InTopic;
 use crate::{output, wire};
 use r2d_core::id::Id;
 use r2d_core::verdict::Reason;
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::time::SystemTime;
 
 /// Most ids that are remembered as over: as many messages as a broker ever hands over unacknowledged.
@@ -21,21 +22,25 @@ const MAX_NAMED: usize = 1024;
 /// Requests that are over before they began. They are remembered until they are taken up, which may be on another
 /// connection than the one that they were heard on.
 #[derive(Debug, Default)]
-pub(super) struct Over(BTreeSet<Id>);
+pub(super) struct Over(VecDeque<Id>);
 
 impl Over {
     fn add(&mut self, id: Id) {
-        self.0.insert(id);
+        if self.0.contains(&id) {
+            return;
+        }
+        self.0.push_back(id);
         if self.0.len() > MAX_OVER
-            && let Some(forgotten) = self.0.pop_first()
+            && let Some(oldest) = self.0.pop_front()
         {
-            output::warn(format!("too many requests are over before they began; {forgotten} is forgotten"));
+            output::warn(format!("too many requests are over before they began; {oldest} is forgotten"));
         }
     }
 
     /// Whether this request is over; it is asked once.
     pub(super) fn take(&mut self, id: &Id) -> bool {
-        self.0.remove(id)
+        let at = self.0.iter().position(|over| over == id);
+        at.is_some_and(|at| self.0.remove(at).is_some())
     }
 }
 
@@ -78,7 +83,7 @@ impl Service<'_> {
         let mut ended = Vec::new();
         for pending in self.state.running.values_mut() {
             if pending.request.station.as_ref() == Some(station) {
-                (pending.stopped, pending.to_end) = (true, true);
+                (pending.silent, pending.to_end) = (true, true);
                 ended.push(pending.request.id.clone());
             }
         }
@@ -119,6 +124,6 @@ mod tests {
         assert!(!over.take(&id(2)) && over.take(&id(1)) && !over.take(&id(1)));
         (0..=MAX_OVER).for_each(|n| over.add(id(n)));
         assert_eq!(over.0.len(), MAX_OVER);
-        assert!(over.take(&id(MAX_OVER)));
+        assert!(!over.take(&id(0)) && over.take(&id(1)) && over.take(&id(MAX_OVER)));
     }
 }

@@ -27,7 +27,7 @@ const MAX_REFUSALS: u32 = 20;
 pub(super) struct Refusals {
     /// How often in a row it refused it.
     n: u32,
-    /// Until the next heartbeat or connection it is not offered again.
+    /// Until the next heartbeat it is not offered again.
     pub(super) rests: bool,
 }
 
@@ -108,7 +108,6 @@ impl Service<'_> {
             LinkEvent::Up { .. } => {
                 self.state.up = true;
                 self.state.in_flight = None;
-                self.state.refusals.rests = false;
                 self.send_next()
             }
             LinkEvent::Subscribed => {

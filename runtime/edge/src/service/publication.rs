@@ -9,7 +9,7 @@ use crate::mqtt::topic::OutTopic;
 use crate::store::Outgoing;
 use crate::wire::{self, AuditMessage, Final, Head, ReviewPending, StepMessage, VerdictMessage};
 use r2d_core::id::Id;
-use r2d_core::record::{Record, ReplyTo};
+use r2d_core::record::{Record, ReplyTo, STAND_IN};
 use r2d_core::request::Task;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -149,7 +149,7 @@ pub(crate) fn asked(task: Task, prompt: &str) -> String {
 
 /// What stands in the log for words that are too long for it.
 pub(crate) fn stand_in(prompt: &str) -> String {
-    format!("sha256:{}", digest(&[prompt.as_bytes()]))
+    format!("{STAND_IN}{}", digest(&[prompt.as_bytes()]))
 }
 
 /// Whether `known` is of this task and these words, also where a record has only what stands for them.

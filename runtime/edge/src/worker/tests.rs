@@ -53,7 +53,7 @@ fn listen(told: &Receiver<Told>, n: usize, swaps: usize) -> (Vec<(u64, f32, usiz
     let (mut verdicts, mut exchanges) = (Vec::new(), Vec::new());
     while verdicts.len() < n || exchanges.len() < swaps {
         match told.recv_timeout(Duration::from_secs(60)).unwrap() {
-            Told::Job(key, Event::Verdict(outcome)) => {
+            Told::Job(key, Event::Verdict(outcome), _) => {
                 verdicts.push((key, outcome.trace.request.unwrap().reading.unsafe_, exchanges.len()));
             }
             Told::Job(..) => {}
