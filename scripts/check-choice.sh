@@ -6,7 +6,7 @@ set -euo pipefail
 data=$(realpath "${1:?usage: check-choice.sh DATA_FOLDER [ITEMS]}")
 items=${2:-200}
 cd "$(dirname "$0")/.."
-venv=${R2D_VENV:-target/venv}
+venv=${VENV:-target/venv}
 if [ ! -x "$venv/bin/python" ]; then
   python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet torch transformers gguf accelerate

@@ -15,9 +15,11 @@ threads=${THREADS:-0}
 plain=(--suite harmbench --suite jbb-harmful --suite jbb-benign --suite shopfloor --suite xstest)
 attacks=(--suite jbb-pair --suite jbb-gcg --suite jbb-jbc --suite jbb-random-search)
 run() { # NAME ADAPTER ARGUMENTS
-  local name=$1 on=$2
+  local name=$1 on=$2 more=()
   shift 2
-  "$edge" eval run --data "$data" --out "$out/$name" --adapter "$on" --set "model.threads=$threads" "$@" --json >"$out/$name.json"
+  # By default a base that was taught no pivots leaves everything undecided.
+  [ "$on" != none ] || more=(--set policy.min_mass=0)
+  "$edge" eval run --data "$data" --out "$out/$name" --adapter "$on" --set "model.threads=$threads" "${more[@]}" "$@" --json >"$out/$name.json"
 }
 for side in adapter base; do
   on=none full=${BASE_FULL:-10}

@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/need.sh
-need cmake=cmake g++=g++ make=make clang=clang libclang=libclang-dev dpkg-deb=dpkg gzip=gzip
+need cmake=cmake g++=g++ make=make clang=clang libclang=libclang-dev dpkg-deb=dpkg dpkg-shlibdeps=dpkg-dev gzip=gzip
 command -v cargo-deb >/dev/null 2>&1 || cargo install --locked --quiet cargo-deb
 
 root=$PWD
@@ -50,4 +50,18 @@ gzip -9n "$stage"/man/*
 "$program" config example >"$stage/config/config.toml"
 
 # Not cargo-deb's --target: it would look for the binary where one build alone leaves it.
-(cd runtime/edge && cargo deb --no-build --no-strip --target "$target" --quiet --output "$root/target/package/") | tail -1
+deb=$(cd runtime/edge && cargo deb --no-build --no-strip --target "$target" --quiet --output "$root/target/package/" | tail -1)
+
+# Of a cross-compiler's libc only the version is known, and is taken for what the program needs. That is what its symbols say.
+glibc=$(readelf -W --dyn-syms "$stage"/lib/*/r2d-edge | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -1)
+unpacked=$root/target/package/unpacked
+rm -rf "$unpacked"
+dpkg-deb -R "$deb" "$unpacked"
+sed -i -E "/^Depends:/s/libc6 \(>= [0-9.]+\)/libc6 (>= ${glibc#GLIBC_})/" "$unpacked/DEBIAN/control"
+dpkg-deb -Zxz --root-owner-group -b "$unpacked" "$deb" >&2
+depends=$(dpkg-deb -f "$deb" Depends)
+case "$depends" in
+  *"libc6 (>= ${glibc#GLIBC_})"*) echo "depends on $depends" >&2 ;;
+  *) echo "package.sh: the package does not say which libc it needs: $depends" >&2; exit 1 ;;
+esac
+echo "$deb"

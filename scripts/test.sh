@@ -3,7 +3,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/need.sh
-need cmake=cmake g++=g++ make=make clang=clang libclang=libclang-dev mosquitto=mosquitto mosquitto_pub=mosquitto-clients
+need cmake=cmake g++=g++ make=make clang=clang libclang=libclang-dev mosquitto_pub=mosquitto-clients python3=python3
+# Where Debian has servers, which an ordinary user's path leaves out.
+export PATH="$PATH:/usr/sbin"
+if ! command -v mosquitto >/dev/null 2>&1; then
+  need mosquitto=mosquitto
+  # Debian starts what was just installed, on the port that run.sh serves on.
+  sudo=''
+  [ "$(id -u)" = 0 ] || sudo=sudo
+  [ ! -d /run/systemd/system ] || $sudo systemctl disable --quiet --now mosquitto
+fi
 
 cargo build --release --locked -p r2d-edge
 # The tests' own state: what a user has pulled or served is neither used nor changed.

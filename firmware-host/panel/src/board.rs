@@ -17,7 +17,8 @@ const SYSTEM_CONTROL: usize = 0x400F_E000;
 const PORT_B: usize = 0x4000_5000;
 const WATCHDOG: usize = 0x4000_0000;
 
-/// The system clock out of reset: 200 MHz over 16.
+/// The system clock out of reset as QEMU has it: 200 MHz over 16. A chip starts on its internal oscillator, and its UART's pins
+/// have to be given to it first: whoever ports this to a board does both in `start`.
 pub const CLOCK_HZ: u32 = 12_500_000;
 /// The hardware watchdog restarts the panel after two of these without being fed: half a second in all.
 const WATCHDOG_CYCLES: u32 = CLOCK_HZ / 4;

@@ -49,6 +49,7 @@ fn gather(loading: &Loading<'_>) -> anyhow::Result<Vec<Check>> {
         doctor::check_free_space(doctor::free_bytes(loading.home)),
         doctor::check_clock(SystemTime::now()),
     ];
+    checks.extend(doctor::check_memory_limit(root));
     let mut found = None;
     let name = &config.model.name;
     if name.starts_with("scripted:") {

@@ -18,7 +18,7 @@ pub use broker::check_broker;
 pub use clock::check_clock;
 pub use cpu::{Feature, check_cpu, features};
 pub use gpu::check_gpu;
-pub use memory::{MemoryFound, MemoryNeed, available_memory, check_memory, total_memory};
+pub use memory::{MemoryFound, MemoryNeed, available_memory, check_memory, check_memory_limit, total_memory};
 pub use model::check_model;
 pub use storage::{check_free_space, check_home, free_bytes};
 pub use topology::{Cores, check_cores, count_cores};

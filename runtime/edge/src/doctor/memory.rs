@@ -78,6 +78,18 @@ fn control_group_allows(root: &Path) -> Option<u64> {
     tightest
 }
 
+/// Warns where the kernel's control groups (version 2) do not count memory: then a service's limit has no effect. Nothing
+/// where there are no such groups, and so no such limit either.
+#[must_use]
+pub fn check_memory_limit(root: &Path) -> Option<Check> {
+    let controllers = std::fs::read_to_string(root.join("sys/fs/cgroup/cgroup.controllers")).ok()?;
+    let counts = controllers.split_whitespace().any(|name| name == "memory");
+    let detail = "the kernel counts no memory for control groups, so the service's MemoryMax has no effect";
+    let hint =
+        "a Raspberry Pi leaves that out by itself: add cgroup_enable=memory to its cmdline.txt and restart";
+    (!counts).then(|| Check::warn("memory limit", detail, hint))
+}
+
 /// Whether `need` fits in what was found.
 #[must_use]
 pub fn check_memory(need: MemoryNeed, found: Option<MemoryFound>) -> Check {
@@ -154,6 +166,15 @@ mod tests {
             ("sys/fs/cgroup/memory.max", "1048576\n"),
         ]);
         assert_eq!(available_memory(root.path()).unwrap().usable(), MIB);
+    }
+
+    #[test]
+    fn a_kernel_that_counts_no_memory_for_groups_is_told() {
+        let with = |controllers| fake_root(&[("sys/fs/cgroup/cgroup.controllers", controllers)]);
+        assert_eq!(check_memory_limit(with("cpuset cpu io memory pids\n").path()), None);
+        let check = check_memory_limit(with("cpuset cpu io pids\n").path()).unwrap();
+        assert_eq!(check.level, Level::Warn);
+        assert_eq!(check_memory_limit(fake_root(&[]).path()), None);
     }
 
     #[test]
