@@ -26,7 +26,12 @@ fn prompt(n: usize) -> String {
 }
 
 fn command(home: &Path, model: &str, words: &[&str]) -> String {
-    let out = output(edge(home).args(words).args(["--set", &format!("model.name={model}")]));
+    let out = output(edge(home).args(words).args([
+        "--set",
+        &format!("model.name={model}"),
+        "--set",
+        "policy.min_mass=0",
+    ]));
     let told = text(&out.stdout);
     assert!(matches!(out.status.code(), Some(0 | 1)), "{words:?}: {told}{}", text(&out.stderr));
     told
@@ -72,6 +77,7 @@ fn a_hundred_requests_see_five_exchanges() {
     let home = folder.path();
     let port = free_port();
     let sets = [
+        "policy.min_mass=0",
         &format!("model.name={model}"),
         "policy.depth=none",
         "policy.deadline_ms=600000",

@@ -153,6 +153,10 @@ fn a_real_request_ends_with_a_verdict_and_every_reading_adds_up() {
     let _alone = alone();
     let Some(scheduler) = scheduler() else { return };
     let mut scheduler = scheduler.lock().unwrap_or_else(PoisonError::into_inner);
+    // A model that was never taught pivots is not believed, whatever the ratio of the three.
+    let (events, _) = run(&mut scheduler, "How do I reset an emergency stop?", Policy::default(), Task::Ask);
+    assert_eq!(outcome(&events).verdict.reason, Reason::Unreadable);
+    let believed = Policy { min_mass: 0.0, ..Policy::default() };
     // Thresholds so low that this untrained model gets through to an answer.
     let lenient = Policy {
         unsafe_at: 1.0,
@@ -160,9 +164,9 @@ fn a_real_request_ends_with_a_verdict_and_every_reading_adds_up() {
         safe_at: 0.34,
         second_looks: 9,
         max_answer_tokens: 60,
-        ..Policy::default()
+        ..believed
     };
-    for policy in [Policy::default(), lenient, Policy { on_rethink: OnRethink::Rollback, ..lenient }] {
+    for policy in [believed, lenient, Policy { on_rethink: OnRethink::Rollback, ..lenient }] {
         let (events, _) = run(&mut scheduler, "How do I reset an emergency stop?", policy, Task::Ask);
         let end = outcome(&events);
         let readings = events.iter().filter_map(|e| match e {
@@ -190,6 +194,7 @@ fn every_rethink_rolls_back_and_the_looks_run_out() {
         unsafe_at: 1.0,
         rethink_at: 0.0,
         second_looks: 3,
+        min_mass: 0.0,
         ..Policy::default()
     };
     let (events, _) = run(&mut scheduler, "How do I clear a jam?", policy, Task::Ask);

@@ -141,7 +141,7 @@ impl Default for Policy {
             unsafe_at: 0.5,
             rethink_at: 0.5,
             safe_at: 0.5,
-            min_mass: 0.0,
+            min_mass: 0.5,
             second_looks: 2,
             on_rethink: OnRethink::Continue,
             max_steps: 6,
@@ -370,7 +370,7 @@ mod tests {
         ) {
             let r = Reading::from_logits(l, 40.0).unwrap();
             let combine = if weighted { Combine::Weighted } else { Combine::Maximum };
-            let p = Policy { combine, unsafe_at: at, step_weight: w, ..Policy::default() };
+            let p = Policy { combine, unsafe_at: at, step_weight: w, min_mass: 0.0, ..Policy::default() };
             let mut e = Evidence::default();
             e.add_step(r);
             let judged = p.judge_with(&r, &e);

@@ -38,9 +38,10 @@ pub(crate) fn run(loading: &Loading<'_>, question: Question) -> anyhow::Result<E
     if !question.json {
         output::note(format!("loading {}", weights.title()));
     }
+    weights.tell_if_untaught(config);
     let (events, inbox) = sync_channel(64);
     // The receiver lives until the verdict: a failed send means that this command is over.
-    let (worker, _) = Worker::start(weights.options(config), move |told| {
+    let (worker, _) = Worker::start(weights.options(config, false), move |told| {
         if let Told::Job(_, event, _) = told {
             let _sent = events.send(event);
         }

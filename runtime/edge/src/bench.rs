@@ -150,7 +150,8 @@ pub(crate) fn run(loading: &Loading<'_>, rounds: usize, tell: impl FnMut(usize))
     };
     let need = weights::memory_need(path, loading.config)?;
     // A shadow run goes through to its end whatever this model's verdicts are worth.
-    let policy = Policy { mode: Mode::Shadow, ..loading.config.policy.rules() };
+    // A base that never learnt pivots takes as long to read as one that did.
+    let policy = Policy { mode: Mode::Shadow, min_mass: 0.0, ..loading.config.policy.rules() };
     let measuring = Measuring { rounds, tell, policy, began: Instant::now() };
     let Measured { load, n_prompt, guarded, plain } =
         weights.source.clone().open(loading.config.model.system.clone(), measuring)?;

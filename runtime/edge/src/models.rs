@@ -195,6 +195,11 @@ impl Models {
         Ok(Verified { name, path, sha256, size, manifest, first_use })
     }
 
+    /// Forgets that the file at `path` was ever used; one in the store is known by its record and stays so.
+    pub(crate) fn forget(&self, path: &Path) -> Result<(), ModelsError> {
+        Pins::of(&self.store).forget(path).map(|_was_pinned| ())
+    }
+
     /// Removes the model `spec` and what was pinned for it, or the pin of the path `spec`, whose file stays.
     ///
     /// Says how many bytes are free again.

@@ -1,7 +1,8 @@
 //! The self-test of weights that are about to judge: can their pivots be read, and do they tell plain harm from none?
 //!
 //! Not a measurement (that is `eval`): six requests, one decode each, to keep out what is broken or does the opposite of
-//! what it should. Invariant: nothing is judged on weights that failed it.
+//! what it should. Invariant: a service judges with no weights that failed it. `ask` and
+//! `check` on the terminal leave it out.
 
 use crate::exit::Exit;
 use crate::output;
@@ -92,7 +93,14 @@ fn read<M: Model>(scheduler: &mut Scheduler<M>, intake: &Intake, prompt: &str) -
         given: None,
         guard: Guard::On,
         // Shadow and no depth: every request is read once, whatever the site's policy is.
-        policy: Policy { depth: Depth::None, mode: Mode::Shadow, second_looks: 0, ..Policy::default() },
+        // Nor does it matter how much the model thinks of pivots: one that never learnt any leaves all undecided later.
+        policy: Policy {
+            depth: Depth::None,
+            mode: Mode::Shadow,
+            second_looks: 0,
+            min_mass: 0.0,
+            ..Policy::default()
+        },
         refusal: String::new(),
     };
     if let Err(outcome) = intake.begin(scheduler, 0, ask, 0) {

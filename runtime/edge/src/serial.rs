@@ -14,6 +14,7 @@ use r2d_core::id::Id;
 use r2d_core::verdict::Reason;
 use r2d_firmware_host::message::{ReasonCode, Report, Ruling, Wish};
 use r2d_firmware_host::tick::{MAX_VALIDITY, Ticks};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -72,6 +73,8 @@ pub(crate) struct Panels {
     lines: Vec<Handle>,
     presses: Receiver<Happening>,
     news: Receiver<Happening>,
+    /// Presses that a stop overtook: at most what fits in between, for each line.
+    waiting: VecDeque<Happening>,
     /// What found no room.
     n_lost: Arc<AtomicU64>,
     /// The service is about to end: no panel hears of any request.
@@ -138,15 +141,25 @@ impl Panels {
             tokio::spawn(line.run());
             lines.push(Handle { station, orders, lost, stop, shown: None });
         }
-        Ok(Self { lines, presses, news, n_lost, silent: false, _outlet: outlet })
+        Ok(Self { lines, presses, news, n_lost, waiting: VecDeque::new(), silent: false, _outlet: outlet })
     }
 
     /// What happens next: a stop that found no room among the presses (so there are some, and this is asked again), then
     /// presses, then the rest.
     pub(crate) async fn next(&mut self) -> Option<Happening> {
         let stopped = self.lines.iter().find(|line| line.stop.swap(false, Ordering::AcqRel));
-        if let Some(line) = stopped {
-            return Some(Happening { station: line.station.clone(), what: What::Pressed(Wish::Stop) });
+        if let Some(station) = stopped.map(|line| line.station.clone()) {
+            // What was pressed before it there is over.
+            while let Ok(press) = self.presses.try_recv() {
+                self.waiting.push_back(press);
+            }
+            let before = self.waiting.len();
+            self.waiting.retain(|press| press.station != station);
+            self.n_lost.fetch_add((before - self.waiting.len()) as u64, Ordering::Relaxed);
+            return Some(Happening { station, what: What::Pressed(Wish::Stop) });
+        }
+        if let Some(press) = self.waiting.pop_front() {
+            return Some(press);
         }
         tokio::select! {
             biased;

@@ -68,8 +68,9 @@ async fn serve(loading: &Loading<'_>) -> anyhow::Result<()> {
     let store = Store::open_with(&loading.home.join("store.redb"), store_limits(config))?;
 
     output::note(format!("loading {}", weights.title()));
+    weights.tell_if_untaught(config);
     let (tell, told) = tokio::sync::mpsc::channel(EVENTS);
-    let options = weights.options(config);
+    let options = weights.options(config, true);
     // The worker waits for its model: that must not hold up the runtime's own thread.
     let starting = tokio::task::spawn_blocking(move || {
         Worker::start(options, move |event| {

@@ -82,6 +82,8 @@ pub(crate) struct Progress {
     /// The outbox row that the broker has to acknowledge next.
     in_flight: Option<OutboxKey>,
     up: bool,
+    /// The broker refused a subscription to requests on this connection.
+    deaf: bool,
     /// Requests and decisions of this connection that wait until the disk and the broker keep up again.
     held: VecDeque<Message>,
     /// Decided, but the disk did not take the record yet.
@@ -140,6 +142,7 @@ impl Progress {
             acks: BTreeMap::new(),
             in_flight: None,
             up: false,
+            deaf: false,
             held: VecDeque::new(),
             unrecorded: VecDeque::new(),
             over: ending::Over::default(),
@@ -389,7 +392,7 @@ impl Service<'_> {
         self.ack_after(rows, acks)
     }
 
-    /// If this request was made before (and is recorded: nothing is taken up before that): sends its answer again, or leaves it to the running one. If its id belongs to
+    /// If this request was made before: sends its answer again, or leaves it to the running one. If its id belongs to
     /// another request, says so. Gives the acknowledgement back when the id is new.
     fn answer_again(
         &mut self,
@@ -406,7 +409,7 @@ impl Service<'_> {
             }
             // The asker may have come back with a new address.
             pending.reply_to = reply_to.cloned().or(pending.reply_to.take());
-            pending.acks.push(ack);
+            pending.acks.extend(ack.is_kept().then_some(ack));
             return Ok(None);
         }
         let Some(kept) = self.kept(&request.id)? else {

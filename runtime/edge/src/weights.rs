@@ -13,7 +13,7 @@ use crate::worker::{Candidate, Options};
 use anyhow::{Context, bail};
 use r2d_core::record::Weights;
 use r2d_engine::llama::{ContextOptions, FileInfo};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What opening weights needs to know.
@@ -41,14 +41,29 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// How a worker runs them.
-    pub(crate) fn options(&self, config: &Config) -> Options {
+    /// How a worker runs them; `try_first` as there, but a script has nothing to try.
+    pub(crate) fn options(&self, config: &Config, try_first: bool) -> Options {
         Options {
+            try_first: try_first && matches!(self.source, Source::Gguf { .. }),
             first: self.candidate(),
             // A list that is none was refused with the configuration.
             cores: crate::affinity::parse(&config.model.cores).unwrap_or_default(),
             system: config.model.system.clone(),
             capacity: usize::from(config.service.queue) + usize::from(config.model.parallel),
+        }
+    }
+
+    /// Warns where no adapter teaches the model its pivots.
+    pub(crate) fn tell_if_untaught(&self, config: &Config) {
+        if self.adapter.is_none()
+            && matches!(self.source, Source::Gguf { .. })
+            && config.policy.min_mass > 0.0
+        {
+            crate::output::warn(format!(
+                "{} has no adapter: unless its own weights were taught pivots, all requests will be left undecided; hint: \
+                 train one (`r2d-edge distill run`), or read it all the same with policy.min_mass=0",
+                self.name
+            ));
         }
     }
 
@@ -122,10 +137,10 @@ pub(crate) fn open(loading: &Loading<'_>) -> anyhow::Result<Opened> {
     let models = Models::open(loading.home)?;
     let verified = models.resolve(&config.model.name)?;
     let base = verified.sha256.to_string();
-    let (adapter, first_use) = adapter_of(&config.model.adapter, &base, &models, loading.home)?;
-    if verified.first_use || first_use {
-        try_out(&verified.path, adapter.as_ref().map(|a| a.path.as_path()))?;
-    }
+    let mut untried = Untried::new(&models);
+    untried.add(&verified);
+    let adapter = adapter_of(&config.model.adapter, &base, &mut untried, loading.home)?;
+    untried.passed(&verified.path, adapter.as_ref().map(|a| a.path.as_path()))?;
     check_memory(&verified.path, config)?;
     Ok(without_adapter(verified, config).with_adapter(adapter.as_ref()))
 }
@@ -137,10 +152,11 @@ pub(crate) fn base(loading: &Loading<'_>) -> anyhow::Result<Opened> {
         return Err(UsageError("a scripted model takes no adapter; hint: set model.name".into()).into());
     }
     check_cpu()?;
-    let verified = Models::open(loading.home)?.resolve(&config.model.name)?;
-    if verified.first_use {
-        try_out(&verified.path, None)?;
-    }
+    let models = Models::open(loading.home)?;
+    let verified = models.resolve(&config.model.name)?;
+    let mut untried = Untried::new(&models);
+    untried.add(&verified);
+    untried.passed(&verified.path, None)?;
     Ok(without_adapter(verified, config))
 }
 
@@ -162,35 +178,36 @@ fn without_adapter(verified: Verified, config: &Config) -> Opened {
     }
 }
 
-/// The adapter that `spec` means on the base with SHA-256 `base`, and whether nobody had vouched for it until now.
+/// The adapter that `spec` means on the base with SHA-256 `base`.
 fn adapter_of(
     spec: &str,
     base: &str,
-    models: &Models,
+    untried: &mut Untried<'_>,
     home: &Path,
-) -> anyhow::Result<(Option<Adapter>, bool)> {
+) -> anyhow::Result<Option<Adapter>> {
     let adapters = Adapters::open(home)?;
     if is_path(spec) {
         // An adapter decides as much as its model: it is pinned on its first use like a model outside the store.
         let path = std::path::absolute(spec).with_context(|| format!("cannot find {spec}"))?;
-        let verified = models.resolve(&path.to_string_lossy())?;
+        let verified = untried.models.resolve(&path.to_string_lossy())?;
+        untried.add(&verified);
         let info = r2d_distill::adapter::read(&verified.path).map_err(AdaptersError::from)?;
         // Adapters from elsewhere name no base; llama.cpp then compares shapes.
         if !info.provenance.base_sha256.is_empty() {
             info.check_base(base).map_err(AdaptersError::from)?;
         }
-        let Verified { name, path, sha256, first_use, .. } = verified;
-        return Ok((Some(Adapter { name, path, sha256, info }), first_use));
+        let Verified { name, path, sha256, .. } = verified;
+        return Ok(Some(Adapter { name, path, sha256, info }));
     }
     let name = match spec {
         NONE => None,
         AUTO => adapters.in_force(base)?,
         name => Some(name.to_owned()),
     };
-    let Some(name) = name else { return Ok((None, false)) };
+    let Some(name) = name else { return Ok(None) };
     let adapter = adapters.verify(&name)?;
     adapter.info.check_base(base).map_err(AdaptersError::from)?;
-    Ok((Some(adapter), false))
+    Ok(Some(adapter))
 }
 
 fn scripted(file: &Path, config: &Config) -> anyhow::Result<Opened> {
@@ -245,6 +262,42 @@ pub(crate) fn memory_need(path: &Path, config: &Config) -> anyhow::Result<doctor
 
 /// Name of the hidden command that loads a file and ends.
 pub(crate) const TRY_OUT: &str = "try-model";
+
+/// Files that nobody vouched for until they were tried. What is dropped before [`Untried::passed`] is forgotten: it is new
+/// the next time too, and this process never parses it.
+struct Untried<'a> {
+    models: &'a Models,
+    paths: Vec<PathBuf>,
+}
+
+impl<'a> Untried<'a> {
+    fn new(models: &'a Models) -> Self {
+        Self { models, paths: Vec::new() }
+    }
+
+    fn add(&mut self, verified: &Verified) {
+        self.paths.extend(verified.first_use.then(|| verified.path.clone()));
+    }
+
+    /// Tries model and adapter, if one of them is new.
+    fn passed(mut self, model: &Path, adapter: Option<&Path>) -> anyhow::Result<()> {
+        if !self.paths.is_empty() {
+            try_out(model, adapter)?;
+            self.paths.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Untried<'_> {
+    fn drop(&mut self) {
+        for path in &self.paths {
+            if let Err(error) = self.models.forget(path) {
+                crate::output::warn(format!("{} stays pinned: {error}", path.display()));
+            }
+        }
+    }
+}
 
 /// Loads the files in a child process.
 pub(crate) fn try_out(path: &Path, adapter: Option<&Path>) -> anyhow::Result<()> {

@@ -81,6 +81,8 @@ pub struct Options {
     pub system: String,
     /// Most jobs taken and not finished, running ones included.
     pub capacity: usize,
+    /// Whether the first weights must pass the self-test too, as those of every exchange must.
+    pub try_first: bool,
 }
 
 /// The waiting line is full.
@@ -132,17 +134,17 @@ impl Worker {
             inbox,
             in_hand: Arc::clone(&in_hand),
             beat: Arc::clone(&beat),
-            system: options.system,
+            system: options.system.clone(),
             began: Instant::now(),
             waiting: VecDeque::new(),
             next: None,
             sink: Box::new(sink),
         };
-        let (first, cores) = (options.first, options.cores);
+        let Options { first, cores, try_first, .. } = options;
         let thread =
             std::thread::Builder::new().name("model".into()).spawn(move || {
                 match affinity::keep_on(&cores) {
-                    Ok(()) => run(first, desk, &tell_ready),
+                    Ok(()) => run(first, try_first, desk, &tell_ready),
                     Err(error) => {
                         let _sent = tell_ready.try_send(Err(error.into()));
                     }
@@ -227,8 +229,8 @@ struct Desk {
 /// Why weights are opened.
 #[derive(Debug)]
 enum Entry {
-    /// The worker begins.
-    First,
+    /// The worker begins, and tries them before or not.
+    First { must_pass: bool },
     /// They take the place of others.
     Swap,
     /// The others could not be used, for this reason.
@@ -241,8 +243,8 @@ enum End {
     Swap(Box<Candidate>),
 }
 
-fn run(first: Candidate, mut desk: Desk, ready: &SyncSender<anyhow::Result<Ready>>) {
-    let (mut current, mut entry) = (first, Entry::First);
+fn run(first: Candidate, try_first: bool, mut desk: Desk, ready: &SyncSender<anyhow::Result<Ready>>) {
+    let (mut current, mut entry) = (first, Entry::First { must_pass: try_first });
     let mut before: Option<Candidate> = None;
     loop {
         let serving = Serving { desk: &mut desk, ready, entry, weights: &current.weights };
@@ -283,7 +285,10 @@ impl Use for Serving<'_> {
         let mut scheduler = Scheduler::new(model);
         let swapped = |refused| Told::Swapped(Box::new(Swapped { weights: weights.clone(), refused }));
         match entry {
-            Entry::First => {
+            Entry::First { must_pass } => {
+                if must_pass {
+                    self_test::run(&mut scheduler, &intake, weights.adapter_sha256.is_some())?;
+                }
                 let _waited_for = ready.try_send(Ok(Ready { load: desk.began.elapsed() }));
             }
             Entry::Swap => {

@@ -250,7 +250,10 @@ impl Generation {
     }
 
     /// Takes the logits that were awaited for `purpose`.
+    ///
+    /// What comes behind the deadline counts no more.
     pub fn take(&mut self, purpose: Purpose, logits: &[f32], model: &impl Model, now_ms: u64) {
+        self.expire(now_ms);
         if self.is_done() {
             return;
         }

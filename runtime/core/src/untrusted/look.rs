@@ -71,7 +71,8 @@ pub fn fold(c: char) -> Look {
         '|' | '│' | '❘' | 'ǀ' | '∣' | '┃' | '¦' | '⏐' | '︱' => Look::Bar,
         '/' | '⁄' | '∕' | '⟋' | '╱' => Look::Slash,
         _ if is_invisible(c) => Look::Nothing,
-        _ if c.is_whitespace() => Look::Space,
+        // The second is the space of SentencePiece vocabularies.
+        _ if c.is_whitespace() || c == '\u{2581}' => Look::Space,
         '-' | '_' | '.' | '*' | '`' | '\'' | '"' | '~' | '·' | '‐'..='―' | '\u{2018}'..='\u{201f}' => {
             Look::Space
         }

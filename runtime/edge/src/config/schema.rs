@@ -120,7 +120,7 @@ keys! {
         /// SAFE only at or above this; below a third SAFE need not be the likeliest.
         safe_at: f32 = 0.5, Real(0.334, 1.0), "probability";
         /// A reading whose three pivots hold less of the distribution is unreadable.
-        min_mass: f32 = 0.0, Real(0.0, 1.0), "probability";
+        min_mass: f32 = 0.5, Real(0.0, 1.0), "probability";
         /// How often a request may rethink.
         second_looks: u8 = 2, Integer(0, 16), "times";
         /// What a RETHINK does with its step: keep it, or take it back and write anew.
@@ -180,7 +180,7 @@ keys! {
         /// Pool of devices to share requests with; empty for none.
         pool: String = String::new(), Text(Form::IdOrEmpty);
         /// Longest MQTT packet.
-        max_packet: u32 = 262_144, Integer(1024, 268_435_455), "bytes";
+        max_packet: u32 = 262_144, Integer(1024, 67_108_864), "bytes";
     }
 
     /// Panels with stack light, relay and buttons on serial lines.

@@ -155,7 +155,15 @@ impl<'a> Transfer<'a> {
             self.restart()?;
         }
         self.keep_validator(&response);
-        let total = response.body().content_length().map(|rest| rest.saturating_add(self.have));
+        let rest = response.body().content_length().map(|rest| rest.saturating_add(self.have));
+        let whole = if status == 206 { range_total(&response) } else { None };
+        let total = whole.filter(|whole| *whole >= self.have).or(rest);
+        if total.or(self.wanted.size).is_none() && self.wanted.sha256.is_none() {
+            // An end that came too early would look like the end.
+            let from = self.wanted.from.to_string();
+            let reason = "the server does not say how long it is, nor does a manifest".to_owned();
+            return Err(Failure::Final(ModelsError::Network { from, reason }));
+        }
         if let Some(total) = total {
             self.judge_size(total)?;
             need_space(self.part.parent().unwrap_or(Path::new(".")), total - self.have)?;
@@ -243,6 +251,12 @@ impl<'a> Transfer<'a> {
 
 fn etag_path(part: &Path) -> PathBuf {
     part.with_extension("etag")
+}
+
+/// The whole length of what the range of a 206 answer is part of.
+fn range_total(response: &Response<Body>) -> Option<u64> {
+    let value = response.headers().get("content-range")?.to_str().ok()?;
+    value.rsplit_once('/')?.1.trim().parse().ok()
 }
 
 /// Where the range of a 206 answer begins.

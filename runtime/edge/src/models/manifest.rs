@@ -12,8 +12,8 @@ use super::chat::{ChatTemplate, PivotStrings};
 use super::digest::Digest;
 use super::error::ModelsError;
 
-/// Names that the store keeps for its own folders.
-const RESERVED: [&str; 4] = ["manifests", "locks", "incoming", "pins.toml"];
+/// Names that the stores of models and of adapters keep for their own folders, files and locks.
+const RESERVED: [&str; 6] = ["manifests", "locks", "incoming", "pins.toml", "active", "active.toml"];
 
 /// A model: what it is, where it comes from, how to recognise it, how to talk to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 //! response topic is chosen by whoever sends a request, so it is untrusted text.
 //!
 //! Invariant: nothing is allowed that is not a concrete topic matched by a configured filter; never
-//! a `$` topic, never a topic of our own base (a forged verdict), never a request topic (a loop).
+//! a `$` topic, never a topic of ours or of another such device (a forged verdict, or a loop of requests).
 
 use super::topic::{Base, TopicError, is_concrete, is_filter};
 
@@ -37,7 +37,7 @@ impl ReplyAllowList {
         is_concrete(topic)
             && !topic.starts_with('$')
             && !self.is_own(topic)
-            && !is_request(topic)
+            && !is_of_a_device(topic)
             && self.filters.iter().any(|filter| matches_filter(filter, topic))
     }
 
@@ -46,9 +46,12 @@ impl ReplyAllowList {
     }
 }
 
-/// A request topic of any device or pool: an answer sent there would be asked again.
-fn is_request(topic: &str) -> bool {
-    topic.starts_with("r2d/") && topic.split('/').any(|level| level == "req")
+/// A topic that any device or pool speaks or hears on: there an answer would pass for the device's own word, or be asked
+/// again.
+fn is_of_a_device(topic: &str) -> bool {
+    const LEVELS: [&str; 9] =
+        ["req", "step", "ans", "verdict", "audit", "review", "status", "info", "health"];
+    topic.starts_with("r2d/") && topic.split('/').any(|level| LEVELS.contains(&level))
 }
 
 /// MQTT matching of a checked filter against a concrete topic.
@@ -111,6 +114,8 @@ mod tests {
             "r2d/v1/s/a/l/d/req/ask",
             "r2d/v1/s/pool/p/req/ask",
             "r2d/v1/other/a/l/x/req/check",
+            "r2d/v1/other/a/l/x/verdict/latest",
+            "r2d/v1/other/a/l/x/audit",
         ] {
             assert!(!list.allows(topic), "{topic}");
         }

@@ -81,6 +81,14 @@ impl Service<'_> {
             decided.record.prompt = publication::stand_in(&decided.record.prompt);
             appended = self.audit.append(&decided.record);
         }
+        if matches!(appended, Err(AuditError::TooLarge { .. })) {
+            // Budgets near their highest values. What cannot be recorded is not told.
+            decided.record.trace = Trace::default();
+            decided.record.verdict = Verdict::undecided(Reason::TooLarge);
+            let hint = "hint: lower policy.max_steps and the budgets of steps and answers";
+            decided.record.detail = Some(format!("what was read is larger than a record may be; {hint}"));
+            appended = self.audit.append(&decided.record);
+        }
         let link = match appended {
             Ok(link) => link,
             Err(error) => {

@@ -107,11 +107,18 @@ impl Service<'_> {
         match event {
             LinkEvent::Up { .. } => {
                 self.state.up = true;
+                self.state.deaf = false;
                 self.state.in_flight = None;
                 self.send_next()
             }
             LinkEvent::Subscribed => {
                 // Online is said when requests are heard, not before.
+                if self.state.deaf {
+                    output::warn(
+                        "connected to the broker, which lets no requests through: this device stays offline to others",
+                    );
+                    return self.send_next();
+                }
                 output::note("connected to the broker, listening for requests");
                 let online = self.status(State::Online);
                 let info = self.info();
@@ -140,7 +147,11 @@ impl Service<'_> {
             LinkEvent::Delivered(PublishId(id)) => self.on_delivery(id),
             LinkEvent::Refused { id: PublishId(id), code } => self.on_refusal(id, code),
             LinkEvent::SubscriptionRefused { filter, code } => {
-                output::warn(format!("the broker refused the subscription {filter} (reason code {code})"));
+                let hint = "hint: its access list must let this device read it";
+                output::warn(format!(
+                    "the broker refused the subscription {filter} (reason code {code}); {hint}"
+                ));
+                self.state.deaf |= code >= 0x80 && filter == format!("{}/req/ask", self.who.base.as_str());
                 Ok(())
             }
         }

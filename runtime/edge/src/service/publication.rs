@@ -37,7 +37,7 @@ pub(crate) fn of_record(who: &Identity, record: &Record, link: Option<Link>) -> 
         let message = AuditMessage {
             head: Head::of_record("r2d.audit/1", record, seq),
             hash: link.hash.to_string(),
-            record: record.clone(),
+            record: without_withheld(record),
         };
         out.push(message_to(who, OutTopic::Audit, &message));
         if let Some(review) = Review::of(who, record) {
@@ -51,6 +51,15 @@ pub(crate) fn of_record(who: &Identity, record: &Record, link: Option<Link>) -> 
         out.push(reply(to, answer.map_or_else(|| json(&verdict), |a| json(&a))));
     }
     out
+}
+
+/// The record as it may leave the device: what was withheld is in the log alone, and its hash stands for it.
+fn without_withheld(record: &Record) -> Record {
+    let mut record = record.clone();
+    for segment in record.trace.segments.iter_mut().filter(|segment| !segment.released) {
+        segment.text = stand_in(&segment.text);
+    }
+    record
 }
 
 /// What is kept of an answered request, for those who ask again with the same id.
@@ -181,6 +190,11 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mqtt::topic::Base;
+    use r2d_core::record::{Cost, RECORD_SCHEMA};
+    use r2d_core::trace::{Segment, Trace};
+    use r2d_core::verdict::{Reason, Verdict};
+    use std::time::Duration;
 
     #[test]
     fn words_that_were_too_long_for_the_log_are_known_again() {
@@ -189,6 +203,50 @@ mod tests {
             assert!(is_asked(known, Task::Ask, "how?"));
             assert!(!is_asked(known, Task::Check, "how?") && !is_asked(known, Task::Ask, "why?"));
         }
+    }
+
+    #[test]
+    fn what_was_withheld_goes_out_nowhere() {
+        let segment = |index, text: &str, released| Segment {
+            index,
+            text: text.into(),
+            reading: None,
+            pivot: None,
+            released,
+        };
+        let id = |text| Id::parse(text).unwrap();
+        let segments = vec![segment(1, "Stop the drive.", true), segment(2, "Then bridge it.", false)];
+        let record = Record {
+            schema: RECORD_SCHEMA.into(),
+            id: id("a"),
+            ts: "2026-01-01T00:00:00.000Z".into(),
+            device: "s/a/l/d".into(),
+            boot: id("b"),
+            origin: "mqtt".into(),
+            station: None,
+            task: Task::Ask,
+            prompt: "how?".into(),
+            lang: None,
+            weights: None,
+            policy: None,
+            trace: Trace { segments, ..Trace::default() },
+            verdict: Verdict::refuse(Reason::AnswerUnsafe),
+            detail: None,
+            cost: Cost::default(),
+            reply_to: Some(ReplyTo { topic: "mes/7".into(), correlation: None }),
+        };
+        let who = Identity {
+            base: Base::new(id("s"), &id("a"), &id("l"), &id("d")),
+            device: "s/a/l/d".into(),
+            boot: id("b"),
+            valid: Duration::from_secs(30),
+            review: Duration::from_secs(600),
+        };
+        let out = of_record(&who, &record, Some(Link { seq: 1, ..Link::GENESIS }));
+        let all: Vec<String> = out.iter().map(|m| String::from_utf8(m.payload.clone()).unwrap()).collect();
+        assert!(all.iter().any(|m| m.contains("Stop the drive.")), "what was released is told: {all:?}");
+        assert!(all.iter().all(|m| !m.contains("bridge it")), "{all:?}");
+        assert!(all.iter().any(|m| m.contains(&stand_in("Then bridge it."))), "{all:?}");
     }
 
     #[test]

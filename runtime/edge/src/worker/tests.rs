@@ -27,7 +27,7 @@ fn weights(adapter: &str) -> Weights {
 
 fn start(first: Candidate) -> (Worker, Receiver<Told>) {
     let (tell, told) = channel();
-    let options = Options { first, cores: Vec::new(), system: String::new(), capacity: 64 };
+    let options = Options { first, cores: Vec::new(), system: String::new(), capacity: 64, try_first: false };
     let (worker, _) = Worker::start(options, move |event| {
         let _sent = tell.send(event);
     })

@@ -8,6 +8,7 @@ use super::{Generation, MemoryChange, Purpose};
 use crate::model::{Model, Token, argmax};
 use r2d_core::pivot::{Pivot, Reading, Unreadable};
 use r2d_core::policy::Mode;
+use r2d_core::untrusted::{Untrusted, looks_forged};
 use r2d_core::verdict::{Reason, Verdict};
 use std::collections::VecDeque;
 
@@ -225,7 +226,20 @@ impl Generation {
             Err(e) if !last && e.error_len().is_none() => held.split_at(e.valid_up_to()),
             _ => (held.as_slice(), &[][..]),
         };
-        let text = String::from_utf8_lossy(text).into_owned();
+        let mut text = String::from_utf8_lossy(text).into_owned();
+        // A pivot that the model wrote as text is not the machine's word, and must not look like it, also where one segment
+        // has its beginning and the next its end.
+        if self.guard == Guard::On && self.answer.given.is_none() {
+            if let Some(at) = text.rfind('[').filter(|at| !last && text.len() - at <= 16)
+                && !text[at..].contains(']')
+            {
+                self.answer.held.extend_from_slice(&text.as_bytes()[at..]);
+                text.truncate(at);
+            }
+            if looks_forged(&text) {
+                text = Untrusted::new(text).neutral();
+            }
+        }
         self.answer.held.extend_from_slice(rest);
         if !text.is_empty() || reading.is_some() {
             self.tell_segment(text, reading, pivot, true, now_ms);

@@ -171,14 +171,6 @@ fn a_rollback_that_was_broken_off_lends_no_release_another_ones_adapter() {
     assert_eq!(bench.rollback().unwrap().version.to_string(), "2");
     assert_eq!(bench.rollback().unwrap().version.to_string(), "1");
     assert_eq!(bench.adapter_in_force(&base).as_deref(), Some("own"));
-    // Power fails when the adapter is in force and that is not written down yet.
-    let mut state = site.state().unwrap();
-    state.settled = None;
-    site.write_state(&state).unwrap();
-    assert_eq!(bench.rollback().unwrap().version.to_string(), "2");
-    assert_eq!(bench.adapter_in_force(&base).as_deref(), Some("plant-2"));
-    assert_eq!(bench.rollback().unwrap().version.to_string(), "1");
-    assert_eq!(bench.adapter_in_force(&base).as_deref(), Some("own"));
 }
 
 #[test]
