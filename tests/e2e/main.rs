@@ -290,6 +290,11 @@ fn a_configuration_with_a_fault_is_refused_with_the_nearest_name() {
     let out = output(edge(home.path()).args(["config", "check", "--set", "policy.unsave_at=0.5"]));
     assert_eq!(out.status.code(), Some(2));
     assert!(text(&out.stderr).contains("policy.unsafe_at"), "{}", text(&out.stderr));
+    // A result that finds no room is none.
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let out = output(edge(home.path()).args(["config", "example"]).stdout(full));
+    assert_eq!(out.status.code(), Some(3));
+    assert!(text(&out.stderr).contains("cannot print the result"), "{}", text(&out.stderr));
     let example = output(edge(home.path()).args(["config", "example"]));
     std::fs::write(home.path().join("config.toml"), &example.stdout).unwrap();
     assert_eq!(output(edge(home.path()).args(["config", "check"])).status.code(), Some(0));

@@ -4,7 +4,7 @@
 //! A running `serve` sees the change by itself.
 
 use crate::exit::Exit;
-use crate::models::adapters::{Adapters, NONE};
+use crate::models::adapters::{AUTO, Adapters, NONE};
 use crate::models::{Bar, Models};
 use crate::output;
 use crate::self_test::SelfTest;
@@ -124,6 +124,15 @@ fn activate(loading: &Loading<'_>, adapters: &Adapters, name: &str) -> anyhow::R
     }
     let before = adapters.activate(name, &base.sha256)?;
     output::line(format!("{}: {name} is in force, behind {}", base.name, before.as_deref().unwrap_or(NONE)));
+    if name == NONE {
+        base.tell_if_untaught(loading.config);
+    }
+    if loading.config.model.adapter != AUTO {
+        let named = &loading.config.model.adapter;
+        output::warn(format!(
+            "model.adapter = {named:?} is configured, so this changes nothing; hint: take the key out"
+        ));
+    }
     Ok(())
 }
 

@@ -191,7 +191,9 @@ impl Cli {
         let home = config::state_home(&lookup, Platform::here());
         match command {
             Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut Self::command(), "r2d-edge", &mut std::io::stdout());
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Self::command(), "r2d-edge", &mut script);
+                output::raw(&String::from_utf8_lossy(&script));
                 Ok(Exit::Done)
             }
             Command::Man { folder } => {

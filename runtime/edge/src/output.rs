@@ -5,13 +5,40 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use crate::doctor::{Check, Level};
-use anstream::{eprintln, print, println};
+use crate::exit::Exit;
 use anstyle::{AnsiColor, Style};
 use r2d_core::pivot::{Pivot, Reading};
 use r2d_core::verdict::{Decision, Verdict};
 use r2d_engine::Event;
 use serde::Serialize;
-use std::io::Write;
+use std::fmt;
+use std::io::{ErrorKind, Write};
+
+macro_rules! print {
+    ($($text:tt)*) => { result(format_args!($($text)*)) };
+}
+
+macro_rules! println {
+    () => { result(format_args!("\n")) };
+    ($($text:tt)*) => { result(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// Prints to stderr, where nothing can be said about a failure.
+macro_rules! eprintln {
+    ($($text:tt)*) => {{
+        let _told = writeln!(anstream::stderr(), $($text)*);
+    }};
+}
+
+/// Prints to stdout. Nobody may be reading any more; but a result that finds no room must not look like one.
+fn result(text: fmt::Arguments<'_>) {
+    if let Err(error) = anstream::stdout().write_fmt(text)
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        eprintln!("{RED}error:{RED:#} cannot print the result: {error}; hint: is the disk full?");
+        std::process::exit(Exit::Failed as i32);
+    }
+}
 
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();

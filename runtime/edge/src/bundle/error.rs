@@ -48,7 +48,9 @@ pub(crate) enum BundleError {
     #[error("the package cannot be unpacked: {reason}; hint: {hint}")]
     Package { reason: String, hint: &'static str },
     /// A key that cannot be used.
-    #[error("{what}: {reason}; hint: `r2d-edge bundle keygen` makes a pair of keys")]
+    #[error(
+        "{what}: {reason}; hint: on a board it is the key of whoever made the release; `r2d-edge bundle keygen` makes a new pair"
+    )]
     Key { what: String, reason: String },
     /// Something to put into a bundle that cannot go there.
     #[error("{0}")]

@@ -89,6 +89,8 @@ pub(super) fn on(
     home: &Path,
     config: Configured<'_>,
 ) -> anyhow::Result<Exit> {
+    // What cannot be taken in afterwards should not be trained for hours first.
+    crate::models::check_name(&args.name)?;
     let config = config(&args.model)?;
     let curriculum = curriculum(args)?;
     // The frozen base is the file itself: whatever adapter is in force is not trained on top of.

@@ -179,7 +179,8 @@ fn tell(record: &Record) {
         Decision::Refuse => "refuse",
         Decision::Undecided => "undecided",
     };
-    let reason = format!("{:?}", record.verdict.reason);
+    let reason = serde_json::to_value(record.verdict.reason).ok();
+    let reason = reason.as_ref().and_then(|r| r.as_str()).unwrap_or_default();
     let asked = if record.asks_person() { ", a person is asked" } else { "" };
     output::note(format!("{} {decision} ({reason}) in {} ms{asked}", record.id, record.cost.verdict_ms));
 }
