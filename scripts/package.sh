@@ -57,7 +57,7 @@ glibc=$(readelf -W --dyn-syms "$stage"/lib/*/r2d-edge | grep -o 'GLIBC_[0-9.]*' 
 unpacked=$root/target/package/unpacked
 rm -rf "$unpacked"
 dpkg-deb -R "$deb" "$unpacked"
-sed -i -E "/^Depends:/s/libc6 \(>= [0-9.]+\)/libc6 (>= ${glibc#GLIBC_})/" "$unpacked/DEBIAN/control"
+sed -i -E "/^Depends:/{s/:$arch//g;s/libc6 \(>= [0-9.]+\)/libc6 (>= ${glibc#GLIBC_})/}" "$unpacked/DEBIAN/control"
 dpkg-deb -Zxz --root-owner-group -b "$unpacked" "$deb" >&2
 depends=$(dpkg-deb -f "$deb" Depends)
 case "$depends" in
