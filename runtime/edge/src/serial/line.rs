@@ -268,22 +268,29 @@ mod tests {
     use std::sync::atomic::AtomicU64;
     use tokio::sync::mpsc::channel;
 
-    #[test]
-    fn a_stop_that_finds_no_room_is_heard_all_the_same() {
-        let id = |text: &str| Id::parse(text).unwrap();
-        let ((_orders, inbox), (presses, mut pressed), (news, _told)) = (channel(4), channel(1), channel(4));
-        let n_lost = Arc::new(AtomicU64::new(0));
-        let line = Line {
+    fn id(text: &str) -> Id {
+        Id::parse(text).unwrap()
+    }
+
+    fn line(orders: Receiver<Order>, outlet: Outlet) -> Line {
+        Line {
             device: "/dev/null".into(),
             baud: 115_200,
             me: id("edge"),
             station: id("press-4"),
-            orders: inbox,
+            orders,
             lost: Arc::default(),
             stop: Arc::default(),
-            outlet: Outlet { presses, news, n_lost: Arc::clone(&n_lost) },
+            outlet,
             judging: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_stop_that_finds_no_room_is_heard_all_the_same() {
+        let ((_orders, inbox), (presses, mut pressed), (news, _told)) = (channel(4), channel(1), channel(4));
+        let n_lost = Arc::new(AtomicU64::new(0));
+        let line = line(inbox, Outlet { presses, news, n_lost: Arc::clone(&n_lost) });
         for wish in [Wish::Ask(1), Wish::Ask(2), Wish::Stop] {
             line.tell(What::Pressed(wish));
         }
@@ -294,19 +301,9 @@ mod tests {
 
     #[test]
     fn behind_a_stop_nothing_of_before_is_being_judged() {
-        let id = |text: &str| Id::parse(text).unwrap();
         let ((_orders, inbox), (presses, mut pressed), (news, _told)) = (channel(4), channel(4), channel(4));
-        let mut line = Line {
-            device: "/dev/null".into(),
-            baud: 115_200,
-            me: id("edge"),
-            station: id("press-4"),
-            orders: inbox,
-            lost: Arc::default(),
-            stop: Arc::default(),
-            outlet: Outlet { presses, news, n_lost: Arc::new(AtomicU64::new(0)) },
-            judging: None,
-        };
+        let n_lost = Arc::new(AtomicU64::new(0));
+        let mut line = line(inbox, Outlet { presses, news, n_lost });
         let mut host = Host::new(id("edge"), Nonce(7));
         let press = |wish| HostEvent::Press(Press { station: id("press-4"), wish });
         line.pass_on(&mut host, &Order::Pending(id("a")));
