@@ -130,17 +130,17 @@ impl Worker {
         let (tell_ready, ready) = sync_channel(1);
         let in_hand = Arc::new(AtomicUsize::new(0));
         let beat = Arc::new(AtomicU64::new(0));
+        let Options { first, cores, system, try_first, .. } = options;
         let desk = Desk {
             inbox,
             in_hand: Arc::clone(&in_hand),
             beat: Arc::clone(&beat),
-            system: options.system.clone(),
+            system,
             began: Instant::now(),
             waiting: VecDeque::new(),
             next: None,
             sink: Box::new(sink),
         };
-        let Options { first, cores, try_first, .. } = options;
         let thread =
             std::thread::Builder::new().name("model".into()).spawn(move || {
                 match affinity::keep_on(&cores) {
