@@ -58,6 +58,13 @@ impl<'a> View<'a> {
             ..self
         }
     }
+
+    /// The first `n_rows` rows and the rest, both with a row at least.
+    fn split(self, n_rows: usize) -> (Self, Self) {
+        let rest =
+            Self { data: &self.data[n_rows * self.row_stride..], n_rows: self.n_rows - n_rows, ..self };
+        (Self { n_rows, ..self }, rest)
+    }
 }
 
 impl<'a> ViewMut<'a> {
@@ -75,6 +82,12 @@ impl<'a> ViewMut<'a> {
         assert!(n_rows < 2 || row_stride >= n_cols, "rows of {n_cols} that begin {row_stride} apart overlap");
         Self { data, n_rows, n_cols, row_stride }
     }
+
+    /// The first `n_rows` rows and the rest, both with a row at least.
+    fn split(self, n_rows: usize) -> (Self, Self) {
+        let (data, rest) = self.data.split_at_mut(n_rows * self.row_stride);
+        (Self { data, n_rows, ..self }, Self { data: rest, n_rows: self.n_rows - n_rows, ..self })
+    }
 }
 
 /// What becomes of the output's old numbers.
@@ -86,17 +99,34 @@ pub(crate) enum Into {
     Sum,
 }
 
+/// Fewest multiplications that are worth another thread.
+const WORTH: usize = 1 << 18;
+
 /// `out = scale a b`, or added to what `out` holds, on the threads of the pool that this is called in.
+///
+/// Each thread makes rows of its own, from beginning to end. The kernels' own sharing has the threads meet at every
+/// block, which on matrices of some hundred rows costs up to a third of the time.
 pub(crate) fn multiply(out: ViewMut, a: View, b: View, scale: f32, into: Into) {
-    product(out, a, b, scale, into, gemm::Parallelism::Rayon(0));
+    let work = out.n_rows.saturating_mul(out.n_cols).saturating_mul(a.n_cols);
+    share(rayon::current_num_threads().min(work / WORTH), out, a, b, scale, into);
+}
+
+/// In `n_parts` of about as many rows.
+fn share(n_parts: usize, out: ViewMut, a: View, b: View, scale: f32, into: Into) {
+    if n_parts < 2 || out.n_rows < n_parts {
+        return multiply_serial(out, a, b, scale, into);
+    }
+    let n_first = n_parts / 2;
+    let n_rows = out.n_rows * n_first / n_parts;
+    let ((out, out_rest), (a, a_rest)) = (out.split(n_rows), a.split(n_rows));
+    rayon::join(
+        || share(n_first, out, a, b, scale, into),
+        || share(n_parts - n_first, out_rest, a_rest, b, scale, into),
+    );
 }
 
 /// The same on the calling thread.
 pub(crate) fn multiply_serial(out: ViewMut, a: View, b: View, scale: f32, into: Into) {
-    product(out, a, b, scale, into, gemm::Parallelism::None);
-}
-
-fn product(out: ViewMut, a: View, b: View, scale: f32, into: Into, parallelism: gemm::Parallelism) {
     let (m, n, k) = (a.n_rows, b.n_cols, a.n_cols);
     assert!(
         out.n_rows == m && out.n_cols == n && b.n_rows == k,
@@ -132,7 +162,7 @@ fn product(out: ViewMut, a: View, b: View, scale: f32, into: Into, parallelism: 
             false,
             false,
             false,
-            parallelism,
+            gemm::Parallelism::None,
         );
     }
 }
@@ -161,6 +191,26 @@ mod tests {
             }
         }
         assert!(out[2] == 1.0 && out[5] == 1.0, "numbers between the rows were touched");
+    }
+
+    #[test]
+    fn shared_rows_are_those_of_one_thread() {
+        // 67 rows for three threads: parts of different lengths; strides wider than the rows; both ways of `into`.
+        let (m, n, k) = (67, 130, 150);
+        let numbers =
+            |len: usize| -> Vec<f32> { (0_u16..).take(len).map(|i| f32::from(i % 37) - 18.0).collect() };
+        let (a, b) = (numbers(m * (k + 5)), numbers(n * k));
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("three threads");
+        for into in [Into::Fresh, Into::Sum] {
+            let (mut shared, mut alone) = (numbers(m * (n + 2)), numbers(m * (n + 2)));
+            let a = View::strided(&a, m, k, k + 5);
+            let b = View::new(&b, n, k).transposed();
+            pool.install(|| multiply(ViewMut::strided(&mut shared, m, n, n + 2), a, b, 0.5, into));
+            multiply_serial(ViewMut::strided(&mut alone, m, n, n + 2), a, b, 0.5, into);
+            // Small whole numbers: every sum is exact, whatever its order.
+            assert_eq!(shared, alone);
+        }
+        assert!(m * n * k > 3 * WORTH);
     }
 
     #[test]
