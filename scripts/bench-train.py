@@ -6,7 +6,8 @@ bench-train.py run --binary r2d-edge --model MODEL.gguf --data TRAJECTORIES.json
 bench-train.py torch MODEL.gguf ROWS.jsonl --recipe ... : the PyTorch side alone, a process of its own.
 
 Both learn the rows that `distill data tokens` exports, in the same steps, with the same rank, losses, optimiser, number
-format (float32) and threads. One step warms up. What PyTorch is given so that nothing favours us: rows of like length
+format (float32) and threads. They take turns, so that neither has a better hour of the machine than the other; the
+first step of a turn warms it up and is not counted. What PyTorch is given so that nothing favours us: rows of like length
 come together (less padding), the head runs on supervised rows only, attention is fused, and its peak of memory counts
 from behind the loading of the model, where ours is that of the whole process. Steps whose losses differ between the two
 before anything was learnt show that the two do not compute the same; that ends the comparison with exit code 1.
@@ -18,6 +19,7 @@ TARGETS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "o_proj", "gate": "
            "down": "down_proj"}
 # The two sides' losses of the first step may be this far apart, in parts: llama.cpp's blocks are the same floats.
 LOSS_APART = 0.01
+TURNS = 4
 
 
 def peak_bytes():
@@ -71,6 +73,9 @@ def torch_side(args):
     model.train()
     reset_peak()
     for step in sorted(steps):
+        # The other side's turn lasts until a line comes.
+        if (step - min(steps)) % args.turn == 0:
+            sys.stdin.readline()
         began = time.perf_counter()
         rows = steps[step]
         # What a learnt token and a contrast weigh in the whole step.
@@ -119,44 +124,55 @@ def torch_side(args):
               flush=True)
 
 
-def our_side(args, folder):
-    """Steps of ours, as our log has them, with the peak of the whole process."""
+def our_turn(args, folder):
+    """Ours makes a turn's steps, the first or the next; returns the peak of its processes until now, in bytes."""
     command = [args.binary, "distill", "train", "--data", args.data, "--recipe", args.recipe, "--model", args.model,
-               "--threads", str(args.threads), "--max-steps", str(args.steps + 1), "--out", os.path.join(folder, "run"),
+               "--threads", str(args.threads), "--max-steps", str(args.turn), "--out", os.path.join(folder, "run"),
                "--checkpoint-every", "1000000"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     done = subprocess.run(command, capture_output=True, text=True)
     # 1: stopped behind its steps.
     if done.returncode not in (0, 1):
         sys.exit(f"r2d-edge ended with {done.returncode}: {done.stderr}")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    assert peak > before, "a child before ours was larger, so the peak is not known"
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+
+
+def our_steps(folder):
+    """Steps of ours, as its log has them."""
     rows = []
     with open(os.path.join(folder, "run", "log.jsonl"), encoding="utf-8") as lines:
         for row in map(json.loads, lines):
             if "step" in row:
                 seconds = row["n_tokens"] / row["tokens_per_s"]
                 rows.append({key: row[key] for key in ("n_tokens", "swrd", "cpo")} | {"seconds": seconds})
-    return rows, peak * 1024
-
-
-def their_side(args, rows):
-    command = [sys.executable, os.path.abspath(__file__), "torch", args.model, rows, "--recipe", args.recipe,
-               "--threads", str(args.threads)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": str(args.threads)})
-    if done.returncode != 0:
-        sys.exit("the PyTorch side failed")
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    return rows, max(row["peak"] for row in rows)
+    return rows
 
 
 def run(args):
+    """Both sides by turns."""
+    args.turn = args.steps // TURNS + 1
+    n_steps = TURNS * args.turn
     with tempfile.TemporaryDirectory() as folder:
-        ours, our_peak = our_side(args, folder)
         tokens = os.path.join(folder, "rows.jsonl")
+        our_peak = our_turn(args, folder)
         subprocess.run([args.binary, "distill", "data", "tokens", args.data, "--recipe", args.recipe, "--model", args.model,
-                        "--steps", str(args.steps + 1), "--out", tokens], check=True)
-        theirs, their_peak = their_side(args, tokens)
+                        "--steps", str(n_steps), "--out", tokens], check=True)
+        command = [sys.executable, os.path.abspath(__file__), "torch", args.model, tokens, "--recipe", args.recipe,
+                   "--threads", str(args.threads), "--turn", str(args.turn)]
+        theirs = []
+        env = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as torch:
+            for turn in range(TURNS):
+                if turn > 0:
+                    our_peak = our_turn(args, folder)
+                torch.stdin.write("go\n")
+                torch.stdin.flush()
+                for _ in range(args.turn):
+                    line = torch.stdout.readline()
+                    if not line:
+                        sys.exit("the PyTorch side failed")
+                    theirs.append(json.loads(line))
+        ours = our_steps(folder)
+        their_peak = max(row["peak"] for row in theirs)
     if [r["n_tokens"] for r in ours] != [r["n_tokens"] for r in theirs]:
         sys.exit("the two sides saw different rows")
     for key in ("swrd", "cpo"):
@@ -166,7 +182,7 @@ def run(args):
             sys.exit("the two sides do not compute the same loss")
     speed = {}
     for name, rows, peak in (("r2d-edge", ours, our_peak), ("PyTorch + PEFT", theirs, their_peak)):
-        counted = rows[1:]
+        counted = [row for i, row in enumerate(rows) if i % args.turn > 0]
         speed[name] = sum(r["n_tokens"] for r in counted) / sum(r["seconds"] for r in counted), peak
         print(f"{name}: {speed[name][0]:.1f} tokens/s over {len(counted)} steps of "
               f"{sum(r['n_tokens'] for r in counted)} tokens, at most {peak / 1e6:.0f} MB")
@@ -183,6 +199,7 @@ def main():
     both.add_argument("--steps", type=int, default=20)
     both.add_argument("--threads", type=int, default=2)
     alone = commands.add_parser("torch")
+    alone.add_argument("--turn", type=int, required=True)
     alone.add_argument("gguf"), alone.add_argument("rows"), alone.add_argument("--recipe", required=True)
     alone.add_argument("--threads", type=int, default=2)
     args = args.parse_args()

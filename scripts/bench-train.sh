@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains the same steps with r2d-edge and with PyTorch + PEFT and compares speed and memory.
 #   ./scripts/bench-train.sh TRAJECTORIES.jsonl [STEPS] [THREADS]      20 steps, 2 threads by default
-# Each side makes one step more, which warms it up and is not counted. Take figures on an idle machine.
+# The two take turns; the first step of each turn warms up and is not counted. Take figures on an idle machine.
 # VENV=DIR uses a virtual environment that has torch, transformers, peft, gguf and accelerate; without it one is made
 # below target/ (3 GB from PyPI). RECIPE=FILE takes another recipe, which must name every key of [train]. Not part of
 # the tests.

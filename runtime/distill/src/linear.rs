@@ -6,11 +6,14 @@
 //! dB = s dy uᵀ, dA = v xᵀ, dx = Wᵀ dy + Aᵀ v. Invariant: the order of every sum is fixed by shapes.
 
 use crate::base::Base;
-use crate::ffi::{Into, View, ViewMut, multiply};
-use crate::gguf::GgufError;
+use crate::ffi::{Into, View, ViewMut, multiply, multiply_serial};
+use crate::gguf::{GgufError, Tensor};
 use crate::lora::{Group, Lora, Slot, Target};
 use crate::random::Stream;
 use rayon::prelude::*;
+
+/// Numbers of a matrix that one task reads.
+const PIECE: usize = 1 << 15;
 
 /// Dropout on what the adapter reads, drawn anew for each matrix and batch.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +77,7 @@ impl Linear<'_> {
         let n_out: usize = group.outs(hyper).iter().sum();
         weight.resize(n_in * n_out, 0.0);
         let tensors = &self.base.layers[layer];
+        let adapted = self.lora.filter(|_| self.dropout.is_none()).map(|lora| lora.slots(layer, group));
         let mut rest = &mut weight[..];
         for target in group.targets() {
             let tensor = match target {
@@ -86,19 +90,28 @@ impl Linear<'_> {
                 Target::Down => &tensors.down,
             };
             let (part, tail) = rest.split_at_mut(tensor.n_rows() * n_in);
-            self.base.gguf().dequantise(tensor, 0..tensor.n_rows(), part)?;
+            let slot = adapted.and_then(|slots| slots.slots.iter().find(|slot| slot.target == *target));
+            self.read(tensor, slot, part)?;
             rest = tail;
         }
-        if let Some(lora) = self.lora.filter(|_| self.dropout.is_none()) {
-            for slot in &lora.slots(layer, group).slots {
-                let rows = slot.columns.len();
-                let part = &mut weight[slot.columns.start * n_in..slot.columns.end * n_in];
-                let b = View::new(&lora.params[slot.b.clone()], rows, lora.rank);
-                let a = View::new(&lora.params[slot.a.clone()], lora.rank, n_in);
-                multiply(ViewMut::new(part, rows, n_in), b, a, lora.scale(), Into::Sum);
-            }
-        }
         Ok(())
+    }
+
+    /// Reads one matrix, with the adapter on top if it has one there: rows that a cache holds, so that what was just
+    /// written is still at hand for the sum.
+    fn read(&self, tensor: &Tensor, slot: Option<&Slot>, out: &mut [f32]) -> Result<(), GgufError> {
+        let n_in = tensor.n_cols();
+        let n_piece = PIECE.div_ceil(n_in);
+        out.par_chunks_mut(n_piece * n_in).enumerate().try_for_each(|(i, out)| {
+            let rows = i * n_piece..i * n_piece + out.len() / n_in;
+            self.base.gguf().dequantise(tensor, rows.clone(), out)?;
+            let Some((lora, slot)) = self.lora.zip(slot) else { return Ok(()) };
+            let b = &lora.params[slot.b.clone()][rows.start * lora.rank..rows.end * lora.rank];
+            let a = View::new(&lora.params[slot.a.clone()], lora.rank, n_in);
+            let b = View::new(b, rows.len(), lora.rank);
+            multiply_serial(ViewMut::new(out, rows.len(), n_in), b, a, lora.scale(), Into::Sum);
+            Ok(())
+        })
     }
 
     /// y = W x, without biases.
