@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Compiles and links r2d-edge with the CUDA backend, on a machine without a GPU, for one kind of GPU: 87 is a Jetson Orin's.
-#   ./scripts/check-cuda.sh [ARCHITECTURE]
-# Not yet run to its end: it was seen to begin compiling kernels, not to link. Where it ends, it shows that the feature `cuda`
-# compiles and links with this CUDA, that the kernels for that GPU are in the program, and that the program starts where there is none. It computes nothing on a GPU: whether that is right and fast, only a GPU can tell.
-# NVIDIA's compiler and libraries come from the Python package index (1 GB unpacked, under NVIDIA's own licence) into target/cuda. The
-# flash attention kernels, three quarters of the work, are compiled with GGML_CUDA_FA=ON alone. Hours on two cores with them,
-# a good hour without. Not part of the tests.
+# Compiles and links r2d-edge with the CUDA backend on a machine without a GPU, for one kind of GPU.
+#   ./scripts/check-cuda.sh [ARCHITECTURE]      87, a Jetson Orin's, by default; 87-virtual stops at PTX, which a driver
+#                                               compiles when it loads the program, and takes half the time
+# Shows that the feature `cuda` compiles and links with this CUDA, that code for that GPU is in the program, and that the
+# program starts where there is none. It computes nothing on a GPU: whether that is right and fast, only a GPU can tell.
+# NVIDIA's compiler and libraries come from the Python package index (1 GB unpacked, under NVIDIA's own licence) into
+# target/cuda. The flash attention kernels, most of the work, are compiled with GGML_CUDA_FA=ON alone. Not part of the tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/need.sh
@@ -17,7 +17,7 @@ sdk=$root/target/cuda/sdk/nvidia/cu13
 if [ ! -e "$root/target/cuda/sdk/.complete" ]; then
   rm -rf "$root/target/cuda/sdk"
   python3 -m pip install --quiet --no-deps --only-binary :all: --target "$root/target/cuda/sdk" nvidia-cuda-nvcc==13.5.37 \
-    nvidia-cuda-crt==13.5.37 nvidia-nvvm==13.5.37 nvidia-cuda-runtime==13.5.37 nvidia-cublas==13.10.0.20 nvidia-cuda-cccl==13.3.5.0.6
+    nvidia-cuda-crt==13.5.37 nvidia-nvvm==13.5.37 nvidia-cuda-runtime==13.5.37 nvidia-cublas==13.10.0.20 nvidia-cuda-cccl==13.3.5.0.6 nvidia-cuda-cuobjdump==13.5.37
   chmod +x "$sdk"/bin/* "$sdk"/nvvm/bin/* 2>/dev/null || true
   # The names that linkers look for, and the places where CMake does.
   for library in cudart cublas cublasLt; do
@@ -43,10 +43,13 @@ RUSTFLAGS="-C target-cpu=native -L native=$sdk/lib -L native=$sdk/lib/stubs -C l
   cargo build --release --locked -p r2d-edge --features cuda >&2
 edge=$CARGO_TARGET_DIR/release/r2d-edge
 
-# The fat binaries name what they are for.
-n=$(grep -aoc "sm_$architecture" "$edge" || true)
-echo "$edge names sm_$architecture on $n lines" >&2
-[ "$n" -gt 0 ] || { echo "check-cuda.sh: there are no kernels for sm_$architecture in it" >&2; exit 1; }
+case $architecture in
+  *-virtual) list=--list-ptx ;;
+  *) list=--list-elf ;;
+esac
+n=$("$sdk/bin/cuobjdump" "$list" "$edge" | grep -c "sm_${architecture%%-*}" || true)
+echo "$edge has $n pieces of code for $architecture, $(stat -c %s "$edge") bytes in all" >&2
+[ "$n" -gt 0 ] || { echo "check-cuda.sh: there is no code for $architecture in it" >&2; exit 1; }
 export R2D_HOME=${R2D_HOME:-$root/target/test-home}
 "$edge" --version
 "$edge" doctor --json --set model.gpu_layers=999 | grep '"name":"gpu"'
