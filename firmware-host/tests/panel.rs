@@ -305,6 +305,18 @@ fn silence_closes_within_three_beats_of_the_firmware_and_only_reset_and_a_new_ve
 }
 
 #[test]
+fn a_clock_that_stops_under_an_open_gate_ends_in_a_restart_that_is_latched() {
+    let Some(mut rig) = Rig::start("clock") else { return };
+    rig.open();
+    let mark = rig.mark();
+    rig.press(b't');
+    rig.until(mark, "stops its clock");
+    rig.until(mark, "starts device=panel-1");
+    rig.until(mark, "gate=closed light=latched cause=1");
+    assert!(!rig.said[mark..].iter().any(|line| line.contains("gate=open")));
+}
+
+#[test]
 fn a_flood_of_random_bytes_and_damaged_frames_never_opens_the_gate_and_never_hangs_the_firmware() {
     let Some(mut rig) = Rig::start("flood") else { return };
     // The line is slow; `tests/flood.rs` sends its millions without one. `R2D_FLOOD=1000000` does it here too.

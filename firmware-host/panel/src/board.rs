@@ -46,7 +46,7 @@ pub fn start() {
     write(WATCHDOG + 0x008, 0b11); // count, and restart at the second time-out
 }
 
-/// Tells the hardware watchdog that the loop has come round.
+/// Tells the hardware watchdog that the loop has come round, and that its clock goes.
 pub fn feed_watchdog() {
     write(WATCHDOG + 0x00C, 1);
 }

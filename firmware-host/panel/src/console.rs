@@ -1,11 +1,12 @@
 //! What the panel tells over semihosting: one line for each change, in a form that stays.
 //!
 //! `panel TICK gate=open|closed light=latched|yellow|red|blue|green cause=N` and, for a person,
-//! `panel TICK WORDS`. Not the report to the host: that goes over the line. Invariant: a line is only written for a
-//! change, because each stops the core until the debugger has taken it.
+//! `panel TICK WORDS`. Not the report to the host: that goes over the line. Invariant: a line is only written
+//! for a change, because each stops the core until the debugger has taken it; without the feature
+//! `semihosting` nothing here stops it, because where no debugger is, such a stop is a hard fault.
 
-use core::fmt::Write;
-use cortex_m_semihosting::hio;
+use core::fmt::Arguments;
+use out::Out;
 use r2d_firmware_host::Id;
 use r2d_firmware_host::cause::CauseCode;
 use r2d_firmware_host::gate::View;
@@ -15,9 +16,9 @@ use r2d_firmware_host::message::Permit;
 use r2d_firmware_host::panel::{Outputs, Panel};
 use r2d_firmware_host::tick::Tick;
 
-/// Where the lines go; nothing when no debugger listens.
+/// What was told last, and where the lines go.
 pub struct Console {
-    out: Option<hio::HostStream>,
+    out: Out,
     shown: Option<(Outputs, CauseCode)>,
     refused: u32,
     deepest: usize,
@@ -25,15 +26,13 @@ pub struct Console {
 
 /// A word before everything ends.
 pub fn cry(words: &str) {
-    if let Ok(mut out) = hio::hstdout() {
-        let _ = writeln!(out, "panel - {words}");
-    }
+    Out::open().put(format_args!("panel - {words}"));
 }
 
 impl Console {
     /// Opens it and says who starts.
     pub fn new(device: &Id, station: &Id) -> Self {
-        let mut console = Self { out: hio::hstdout().ok(), shown: None, refused: 0, deepest: 0 };
+        let mut console = Self { out: Out::open(), shown: None, refused: 0, deepest: 0 };
         console.write(Tick(0), format_args!("starts device={device} station={station}"));
         console
     }
@@ -89,33 +88,72 @@ impl Console {
         }
     }
 
-    fn write(&mut self, now: Tick, words: core::fmt::Arguments<'_>) {
-        if let Some(out) = &mut self.out {
-            // One write a line: each is a stop.
-            let mut line = Line::default();
-            let _ = writeln!(line, "panel {} {words}", now.0);
-            let _ = out.write_all(&line.bytes[..line.n]);
+    fn write(&mut self, now: Tick, words: Arguments<'_>) {
+        self.out.put(format_args!("panel {} {words}", now.0));
+    }
+}
+
+#[cfg(feature = "semihosting")]
+mod out {
+    use core::fmt::{self, Arguments, Write};
+    use cortex_m_semihosting::hio;
+
+    /// The debugger's standard output, if it opens one.
+    pub struct Out(Option<hio::HostStream>);
+
+    impl Out {
+        /// Asks the debugger for it.
+        pub fn open() -> Self {
+            Self(hio::hstdout().ok())
+        }
+
+        /// A line, without its end.
+        pub fn put(&mut self, words: Arguments<'_>) {
+            if let Some(stream) = &mut self.0 {
+                // One write a line: each is a stop.
+                let mut line = Line::default();
+                let _ = writeln!(line, "{words}");
+                let _ = stream.write_all(&line.bytes[..line.n]);
+            }
+        }
+    }
+
+    /// A line being written; what does not fit is left out.
+    struct Line {
+        bytes: [u8; 160],
+        n: usize,
+    }
+
+    impl Default for Line {
+        fn default() -> Self {
+            Self { bytes: [0; 160], n: 0 }
+        }
+    }
+
+    impl Write for Line {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let n = text.len().min(self.bytes.len() - self.n);
+            self.bytes[self.n..self.n + n].copy_from_slice(&text.as_bytes()[..n]);
+            self.n += n;
+            Ok(())
         }
     }
 }
 
-/// A line being written; what does not fit is left out.
-struct Line {
-    bytes: [u8; 160],
-    n: usize,
-}
+#[cfg(not(feature = "semihosting"))]
+mod out {
+    use core::fmt::Arguments;
 
-impl Default for Line {
-    fn default() -> Self {
-        Self { bytes: [0; 160], n: 0 }
-    }
-}
+    /// Nowhere.
+    pub struct Out;
 
-impl Write for Line {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        let n = text.len().min(self.bytes.len() - self.n);
-        self.bytes[self.n..self.n + n].copy_from_slice(&text.as_bytes()[..n]);
-        self.n += n;
-        Ok(())
+    impl Out {
+        /// Asks nobody.
+        pub fn open() -> Self {
+            Self
+        }
+
+        /// Takes the words unformatted, so that a line costs nothing where nobody reads it.
+        pub fn put(&mut self, _: Arguments<'_>) {}
     }
 }
