@@ -149,7 +149,9 @@ def our_steps(folder):
 
 def run(args):
     """Both sides by turns."""
-    args.turn = args.steps // TURNS + 1
+    if args.steps < TURNS:
+        sys.exit(f"{args.steps} steps are too few for {TURNS} turns; hint: --steps {TURNS} and more")
+    args.turn = -(-args.steps // TURNS) + 1
     n_steps = TURNS * args.turn
     with tempfile.TemporaryDirectory() as folder:
         tokens = os.path.join(folder, "rows.jsonl")

@@ -111,10 +111,15 @@ chown -R nobody "$system/var/lib/r2d-edge"
 rm "$system"/tmp/*.r2d "$system$named"
 
 step remove and purge
+limits=$system/etc/systemd/system/r2d-edge.service.d/50-board.conf
+mkdir -p "$(dirname "$limits")"
+echo '# of this site' >"$limits"
 inside dpkg --remove r2d-edge
 [ ! -e "$system/usr/bin/r2d-edge" ] || fail "the program is still there"
 [ -d "$system/var/lib/r2d-edge/audit" ] || fail "removing took the audit log"
+[ -e "$limits" ] || fail "removing took the limits of the unit"
 inside dpkg --purge r2d-edge
+[ ! -e "$(dirname "$limits")" ] || fail "purging left the limits of the unit"
 [ ! -e "$system/var/lib/r2d-edge" ] || fail "purging left the state"
 [ ! -e "$system/etc/r2d-edge" ] || fail "purging left the configuration"
 echo "installed, asked, served, upgraded, bundled and taken back, removed and purged"

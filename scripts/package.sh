@@ -33,7 +33,9 @@ case "$arch" in
   arm64)
     target=aarch64-unknown-linux-gnu
     for level in ${LEVELS:-plain dotprod}; do
-      install -D "$(./scripts/build-arm64.sh "$level" | tail -1)" "$stage/lib/$level/r2d-edge"
+      # By itself: a build that fails inside another command's words would not end this script.
+      built=$(./scripts/build-arm64.sh "$level" | tail -1)
+      install -D "$built" "$stage/lib/$level/r2d-edge"
     done
     ;;
   *) echo "usage: package.sh amd64|arm64" >&2; exit 2 ;;

@@ -254,14 +254,20 @@ fn faults_of_the_caller_are_told_before_anything_is_trained() {
     };
     for (more, said) in [
         (["--name", "auto"], "a meaning of its own"),
-        (["--name", "smollm2-135m-r2d"], "another adapter is called"),
+        (["--name", "smollm2-135m-r2d"], "ships with the program"),
         (["--suite", "shopflor"], "shopflor"),
         (["--limit", "1"], "--limit is 1"),
         (["--max", "attack_sucess=0.1"], "attack_sucess"),
+        (["--max", "attack_success=7"], "no share from 0 to 1"),
         (["--max", "shopfloor.blocked_safe=0.1"], "no part \"shopfloor\""),
         (["--max", "val+leet.blocked_safe=0.1"], "no part \"val+leet\""),
     ] {
         refused(&good, &more, said);
+    }
+    for way in ["tokens", "dedup"] {
+        let out = output(edge(home.path()).args(["distill", "data", way]).arg(&data).arg("--out").arg(&data));
+        assert_eq!(out.status.code(), Some(2), "{way}");
+        assert!(text(&out.stderr).contains("is there already"), "{way}: {}", text(&out.stderr));
     }
     let twice: Vec<String> = good.iter().chain(&good[..1]).cloned().collect();
     refused(&twice, &[], "two trajectories have the id \"s-1\"");

@@ -307,6 +307,32 @@ fn a_configuration_with_a_fault_is_refused_with_the_nearest_name() {
 }
 
 #[test]
+fn a_damaged_log_is_shown_up_to_its_damage() {
+    if !have("mosquitto") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::start();
+    let mut site = Edge::start(home.path(), SCRIPT, broker.port, false, &[]);
+    let mut listener = Listener::start(broker.port, &format!("{BASE}/verdict"));
+    for id in ["d1", "d2", "d3"] {
+        assert!(publish(broker.port, &format!("{BASE}/req/ask"), &ask(id, "how?"), &[]));
+        listener.about("verdict", id);
+    }
+    site.process.signal("TERM");
+    assert!(site.process.end().success());
+    let logs = std::fs::read_dir(home.path().join("audit")).unwrap().map(|file| file.unwrap().path());
+    let log = logs.into_iter().find(|path| path.extension().is_some_and(|e| e == "jsonl")).unwrap();
+    let damaged = std::fs::read_to_string(&log).unwrap().replace("\"id\":\"d2\"", "\"id\":\"e2\"");
+    std::fs::write(&log, damaged).unwrap();
+    let shown = output(edge(home.path()).args(["audit", "show"]));
+    let (rows, told) = (text(&shown.stdout), text(&shown.stderr));
+    assert_eq!(shown.status.code(), Some(3), "{told}");
+    assert!(rows.lines().count() == 1 && rows.contains("d1"), "{rows}");
+    assert!(told.contains("audit verify"), "{told}");
+}
+
+#[test]
 fn every_command_has_help_and_completions_come_out() {
     let home = tempfile::tempdir().unwrap();
     for command in ["ask", "check", "serve", "doctor", "bench", "audit", "models", "config", "completions"] {

@@ -28,7 +28,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// Its bytes are not what was written.
-    #[error("the checkpoint {path} is damaged: {reason}; hint: remove it and begin anew")]
+    #[error("the checkpoint {path} is damaged: {reason}; hint: begin anew in another folder")]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum CheckpointError {
     /// It belongs to another run.
     #[error(
         "the checkpoint {path} is of another {what} ({theirs}, not {ours}); hint: give it the {what} it was made \
-         with, or begin anew"
+         with, or begin anew in another folder"
     )]
     Other {
         /// The file.

@@ -23,7 +23,7 @@ impl Journal {
     /// Opens or makes the log of `run` and drops what stands behind `position` steps, torn lines too.
     ///
     /// # Errors
-    /// The system's; [`io::ErrorKind::InvalidData`] when steps are done and the log is of another run.
+    /// The system's; [`io::ErrorKind::InvalidData`] when the file is of another run, or no log of any.
     pub fn open(path: &Path, run: &Identity, position: u64) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut keep = 0;
@@ -32,8 +32,9 @@ impl Journal {
         while lines.read_until(b'\n', &mut line)? > 0 {
             let head = serde_json::from_slice::<Head>(&line).ok().filter(|_| keep == 0);
             let row = serde_json::from_slice::<Row>(&line).ok();
-            if position > 0 && head.as_ref().is_some_and(|h| h.run != *run) {
-                let words = "it is the log of another run; hint: move it away";
+            // A first line without an end is one that a crash tore.
+            if keep == 0 && line.ends_with(b"\n") && head.as_ref().is_none_or(|h| h.run != *run) {
+                let words = "it is there already, and not the log of this run; hint: give another folder, or move it away";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, words));
             }
             let stays = head.is_some() || row.is_some_and(|r| r.step <= position);

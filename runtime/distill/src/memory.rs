@@ -30,10 +30,10 @@ impl Estimate {
 
 impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, n) in &self.parts {
-            write!(f, "{name} {} MB + ", n.div_ceil(1_000_000))?;
+        for (i, (name, n)) in self.parts.iter().enumerate() {
+            write!(f, "{}{name} {} MB", if i > 0 { " + " } else { "" }, n.div_ceil(1_000_000))?;
         }
-        write!(f, "0 = {} MB", self.n_bytes().div_ceil(1_000_000))
+        write!(f, " = {} MB", self.n_bytes().div_ceil(1_000_000))
     }
 }
 

@@ -51,8 +51,9 @@ pub enum TrainError {
     NoExamples,
     /// It would take more memory than it may.
     #[error(
-        "the run would take {estimate}, where {limit} bytes are allowed; hint: lower micro_tokens or rank, or leave out \
-         the longest examples"
+        "the run would take {estimate}, where {} MB are allowed; hint: lower micro_tokens, rank or the number of threads, \
+         leave out the longest examples, or allow more",
+        limit / 1_000_000
     )]
     Memory {
         /// The sum.

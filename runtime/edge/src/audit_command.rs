@@ -89,8 +89,16 @@ fn verify(folder: &Path, json: bool) -> anyhow::Result<Exit> {
 
 fn show(folder: &Path, id: Option<&str>, last: usize, json: bool) -> anyhow::Result<Exit> {
     let mut kept: VecDeque<(Link, Box<serde_json::value::RawValue>)> = VecDeque::new();
+    // A log that is damaged somewhere is shown up to there.
+    let mut broken = None;
     for entry in audit::read_from(folder, 1)? {
-        let (link, raw) = entry?;
+        let (link, raw) = match entry {
+            Ok(found) => found,
+            Err(error) => {
+                broken = Some(error);
+                break;
+            }
+        };
         let wanted = id.is_none_or(|id| match Entry::parse(&raw) {
             Ok(Entry::Request(record)) => record.id.as_str() == id,
             Ok(Entry::Review(record)) => record.id.as_str() == id,
@@ -125,6 +133,10 @@ fn show(folder: &Path, id: Option<&str>, last: usize, json: bool) -> anyhow::Res
             }
         };
         output::line(format!("{:>6}  {ts}  {:<20}  {told}", link.seq, name.as_str()));
+    }
+    if let Some(error) = broken {
+        let context = "the log is shown up to its first damage (all of it: `r2d-edge audit verify`)";
+        return Err(anyhow::Error::new(error).context(context));
     }
     let missing = id.filter(|_| kept.is_empty());
     if let Some(id) = missing {

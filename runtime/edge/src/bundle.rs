@@ -6,6 +6,7 @@
 //!     usr/…                 what the package holds
 //!     model.gguf            the bundle's model, one file with the store's where the disk allows
 //!     adapter.gguf          the bundle's adapter
+//!     trial/                the new program's home, and what it says, while it tests itself
 //!     left.toml             which adapter was in force when this release was left
 //!     bundle.toml           what the release is; there only when all else in the slot is whole
 //!     bundle.toml.minisig   the signature on it
@@ -43,3 +44,4 @@ pub(crate) use manifest::{Manifest, Payload, Version};
 pub(crate) use open::verify;
 pub(crate) use sign::{PublicKey, SecretKey, keygen};
 pub(crate) use slot::{Site, Slot};
+pub(crate) use trial::{end_with_stdin, passed};

@@ -2,6 +2,7 @@
 //!
 //! The checks themselves are in [`crate::doctor`]; here they get this machine's facts.
 
+use crate::affinity;
 use crate::board;
 use crate::config::Config;
 use crate::doctor::{self, Check, Level};
@@ -39,17 +40,22 @@ fn gather(loading: &Loading<'_>) -> anyhow::Result<Vec<Check>> {
     let models = Models::open(loading.home)?;
     let manifests: Vec<_> = models.list().into_iter().map(|l| l.manifest).collect();
     let fits = board::fits(&manifests, facts.ram_mb, u64::from(config.model.headroom_mb));
+    let threads = n_threads(config) as usize;
+    // A list that is none was refused with the configuration.
+    let cores = affinity::parse(&config.model.cores).unwrap_or_default();
     let mut checks = vec![
         doctor::check_board(&facts, profile.as_ref()),
         doctor::check_models(&fits),
         doctor::check_cpu(&doctor::features(root, &r2d_engine::llama::cpu_features())),
         doctor::check_gpu(&r2d_engine::llama::gpus(), config.model.gpu_layers),
-        doctor::check_cores(doctor::count_cores(root), usable, n_threads(config) as usize),
+        doctor::check_cores(doctor::count_cores(root), usable, threads),
         doctor::check_home(loading.home),
         doctor::check_free_space(doctor::free_bytes(loading.home)),
         doctor::check_clock(SystemTime::now()),
     ];
+    checks.extend(doctor::check_core_list(&cores, affinity::try_on(&cores), threads));
     checks.extend(doctor::check_memory_limit(root));
+    checks.extend(doctor::check_panel(root, &config.panel.lines, profile.as_ref().map(|p| &p.ports)));
     let mut found = None;
     let name = &config.model.name;
     if name.starts_with("scripted:") {

@@ -12,8 +12,9 @@ mod tokens;
 mod train;
 
 use crate::eval_command::Configured;
-use crate::exit::Exit;
+use crate::exit::{Exit, UsageError};
 use clap::Subcommand;
+use r2d_distill::curriculum::Curriculum;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
@@ -49,4 +50,19 @@ pub(crate) fn run(command: Command, home: &Path, config: Configured<'_>) -> anyh
             Ok(Exit::Done)
         }
     }
+}
+
+/// The recipe in `file`, or the default one.
+fn recipe(file: Option<&Path>) -> Result<Curriculum, UsageError> {
+    let Some(file) = file else { return Ok(Curriculum::default()) };
+    Curriculum::read(file).map_err(|e| UsageError(format!("the recipe {}: {e}", file.display())))
+}
+
+/// Refuses to write to a file that is there.
+fn must_be_new(out: &Path) -> Result<(), UsageError> {
+    if !out.exists() {
+        return Ok(());
+    }
+    let hint = "hint: give another --out; a file that somebody may have worked on is never replaced";
+    Err(UsageError(format!("{} is there already; {hint}", out.display())))
 }

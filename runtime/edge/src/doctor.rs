@@ -1,25 +1,31 @@
 //! Checks of the machine and of what the service needs of it.
 //!
 //! Not a repair and not the rendering: each check is a function of what it is given, returns a [`Check`] and
-//! changes nothing. Invariant: a check that cannot find out says so with a warning; it never passes by default.
+//! changes nothing. Invariant: a check that cannot find out says so with a warning; it never passes by
+//! default. Only the list of models that would fit says "unknown" instead: nothing runs or fails by it.
 
 mod board;
 mod broker;
 mod clock;
+mod core_list;
 mod cpu;
 mod gpu;
 mod memory;
 mod model;
+mod panel;
 mod storage;
+mod sysctl;
 mod topology;
 
-pub use board::{BoardName, board_name, check_board, check_models};
+pub use board::{BoardName, board_name, check_board, check_models, compatible};
 pub use broker::check_broker;
 pub use clock::check_clock;
+pub use core_list::check_core_list;
 pub use cpu::{Feature, check_cpu, features};
 pub use gpu::check_gpu;
 pub use memory::{MemoryFound, MemoryNeed, available_memory, check_memory, check_memory_limit, total_memory};
 pub use model::check_model;
+pub use panel::check_panel;
 pub use storage::{check_free_space, check_home, free_bytes};
 pub use topology::{Cores, check_cores, count_cores};
 

@@ -4,11 +4,13 @@
 //! what it should. Invariant: a service judges with no weights that failed it. `ask` and
 //! `check` on the terminal leave it out.
 
+use crate::bundle;
 use crate::exit::Exit;
 use crate::output;
 use crate::source::Use;
 use crate::weights::{self, Loading};
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
+use r2d_core::pivot::Reading;
 use r2d_core::policy::{Depth, Mode, Policy};
 use r2d_core::request::Task;
 use r2d_core::untrusted::Untrusted;
@@ -44,13 +46,20 @@ impl Use for SelfTest {
     }
 }
 
-/// `self-test`: tries the configured weights as a service does before it judges with them.
-pub(crate) fn command(loading: &Loading<'_>) -> anyhow::Result<Exit> {
+/// `self-test`: tries the configured weights as a service does before it judges with them. A bundle's trial
+/// gives a `token`, ends this process by closing its stdin, and believes it only by the token.
+pub(crate) fn command(loading: &Loading<'_>, token: Option<&str>) -> anyhow::Result<Exit> {
+    if token.is_some() {
+        bundle::end_with_stdin().context("cannot watch stdin")?;
+    }
     let weights = weights::open(loading)?;
     let trial = SelfTest { must_tell_apart: weights.adapter_sha256.is_some() };
     match weights.source.clone().open(loading.config.model.system.clone(), trial) {
         Ok(()) => {
             output::line(format!("ok    {}", weights.title()));
+            if let Some(token) = token {
+                output::line(bundle::passed(token));
+            }
             Ok(Exit::Done)
         }
         Err(error) => {
@@ -60,7 +69,8 @@ pub(crate) fn command(loading: &Loading<'_>) -> anyhow::Result<Exit> {
     }
 }
 
-/// Tries the weights; with `must_tell_apart` the harmful requests must look more harmful than the others.
+/// Tries the weights; with `must_tell_apart`, for an adapter's, pivots must be among what the model expects, and the harmful
+/// requests must look more harmful than the others.
 ///
 /// # Errors
 /// What is wrong with the weights.
@@ -69,14 +79,22 @@ pub(crate) fn run<M: Model>(
     intake: &Intake,
     must_tell_apart: bool,
 ) -> anyhow::Result<()> {
+    let mut most = 0.0_f32;
     let mut mean = |prompts: &[&str]| -> anyhow::Result<f32> {
         let mut sum = 0.0;
         for prompt in prompts {
-            sum += read(scheduler, intake, prompt)?;
+            let reading = read(scheduler, intake, prompt)?;
+            (sum, most) = (sum + reading.unsafe_, most.max(reading.mass));
         }
         Ok(sum / prompts.len() as f32)
     };
     let (harmless, harmful) = (mean(&HARMLESS)?, mean(&HARMFUL)?);
+    let least = Policy::default().min_mass;
+    ensure!(
+        !must_tell_apart || most >= least,
+        "the self-test failed: pivots hold at most {most:.3} of the model's distribution, where a taught one gives them \
+         {least} and more; hint: train the adapter longer"
+    );
     ensure!(
         !must_tell_apart || harmful > harmless,
         "the self-test failed: harmless requests read as harmful with a mean probability of {harmless:.3}, harmful \
@@ -85,15 +103,15 @@ pub(crate) fn run<M: Model>(
     Ok(())
 }
 
-/// The probability of UNSAFE on the bare request.
-fn read<M: Model>(scheduler: &mut Scheduler<M>, intake: &Intake, prompt: &str) -> anyhow::Result<f32> {
+/// What is read on the bare request.
+fn read<M: Model>(scheduler: &mut Scheduler<M>, intake: &Intake, prompt: &str) -> anyhow::Result<Reading> {
     let ask = Ask {
         prompt: Untrusted::new(prompt),
         task: Task::Check,
         given: None,
         guard: Guard::On,
         // Shadow and no depth: every request is read once, whatever the site's policy is.
-        // Nor does it matter how much the model thinks of pivots: one that never learnt any leaves all undecided later.
+        // How much the model thinks of pivots is looked at by the caller.
         policy: Policy {
             depth: Depth::None,
             mode: Mode::Shadow,
@@ -123,7 +141,7 @@ fn read<M: Model>(scheduler: &mut Scheduler<M>, intake: &Intake, prompt: &str) -
     }
     let reading = end.as_ref().and_then(|outcome| outcome.trace.request).map(|r| r.reading);
     match reading.filter(|r| r.is_distribution()) {
-        Some(reading) => Ok(reading.unsafe_),
+        Some(reading) => Ok(reading),
         None => bail!("the self-test failed: the pivots on {prompt:?} cannot be read"),
     }
 }

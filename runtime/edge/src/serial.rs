@@ -179,11 +179,12 @@ impl Panels {
     }
 
     /// Whether this request is the last that a panel of `station` was told of.
-    pub(crate) fn shows(&self, station: &Id, request: &Id) -> bool {
+    fn shows(&self, station: &Id, request: &Id) -> bool {
         self.lines.iter().any(|line| line.station == *station && line.shown.as_ref() == Some(request))
     }
 
-    /// Tells the panels of `station` what was ruled about it, which holds for `valid` at the longest.
+    /// Tells the panels of `station` what was ruled about a request, which holds for `valid` at the longest, unless the
+    /// station went on to another one: a panel refuses what is not about the request that it shows, and forgets that one.
     pub(crate) fn rule(
         &mut self,
         station: &Id,
@@ -192,6 +193,9 @@ impl Panels {
         reason: Reason,
         valid: Duration,
     ) {
+        if !self.shows(station, request) {
+            return;
+        }
         let valid = u32::try_from(valid.as_millis()).unwrap_or(u32::MAX).min(MAX_VALIDITY.0);
         let order =
             Order::Ruled { request: request.clone(), ruling, reason: reason.into(), valid: Ticks(valid) };
@@ -224,6 +228,48 @@ impl Panels {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panel_hears_rulings_about_the_request_that_it_shows_alone() {
+        let (pressed, presses) = channel(1);
+        let (told, news) = channel(1);
+        let (orders, mut inbox) = channel(8);
+        let station = Id::parse("press-4").unwrap();
+        let handle = Handle {
+            station: station.clone(),
+            orders,
+            lost: Arc::default(),
+            stop: Arc::default(),
+            shown: None,
+        };
+        let mut panels = Panels {
+            lines: vec![handle],
+            presses,
+            news,
+            waiting: VecDeque::new(),
+            n_lost: Arc::default(),
+            silent: false,
+            _outlet: Outlet { presses: pressed, news: told, n_lost: Arc::default() },
+        };
+        let [a, b] = ["a", "b"].map(|id| Id::parse(id).unwrap());
+        let valid = Duration::from_secs(1);
+        panels.pending(&station, &a);
+        panels.pending(&station, &b);
+        panels.rule(&station, &a, Ruling::Refuse, Reason::RequestUnsafe, valid);
+        panels.rule(&station, &b, Ruling::Review, Reason::LooksSpent, valid);
+        // A person decides on what is still shown.
+        panels.rule(&station, &b, Ruling::Allow, Reason::LooksSpent, valid);
+        panels.stopped(&station);
+        panels.rule(&station, &b, Ruling::Allow, Reason::Passed, valid);
+        let heard: Vec<String> = std::iter::from_fn(|| inbox.try_recv().ok())
+            .map(|order| match order {
+                Order::Pending(id) => format!("{} is judged", id.as_str()),
+                Order::Ruled { request, ruling, .. } => format!("{} is ruled {ruling:?}", request.as_str()),
+                Order::Stopped => "stopped".into(),
+            })
+            .collect();
+        assert_eq!(heard, ["a is judged", "b is judged", "b is ruled Review", "b is ruled Allow", "stopped"]);
+    }
 
     #[test]
     fn a_line_is_a_device_and_a_station() {

@@ -101,16 +101,20 @@ impl Opened {
     }
 }
 
-/// Threads to decode with: as configured, else one for each core that the model is kept on, else for each physical one.
+/// Threads to decode with: as configured, else one for each core that the model is kept on, else for each
+/// physical one that this process may use. A profile's number was cut to the usable cores where it was
+/// chosen; one that a person set is taken at its word.
 pub(crate) fn n_threads(config: &Config) -> u32 {
     let physical = || doctor::count_cores(Path::new("/")).map(|c| c.physical);
+    let usable = || std::thread::available_parallelism().ok().map(usize::from);
     let kept = crate::affinity::parse(&config.model.cores).map_or(0, |cores| cores.len());
     match config.model.threads {
         0 if kept > 0 => u32::try_from(kept).unwrap_or(1),
-        0 => physical()
-            .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
-            .and_then(|n| u32::try_from(n).ok())
-            .unwrap_or(1),
+        // A container may see more cores than it may use.
+        0 => {
+            let least = [physical(), usable()].into_iter().flatten().min();
+            least.and_then(|n| u32::try_from(n).ok()).unwrap_or(1)
+        }
         n => u32::from(n),
     }
 }

@@ -56,6 +56,14 @@ pub enum GateError {
         "{0:?} is no bound; hint: write [SUITE[+WRAPPER].]METRIC=NUMBER, as in shopfloor.blocked_safe=0.05"
     )]
     Malformed(String),
+    /// The figure is a share, and the bound is none.
+    #[error("{metric}={limit} is no share from 0 to 1; hint: 7 % is 0.07")]
+    NoShare {
+        /// The figure's name.
+        metric: String,
+        /// The bound, as it was given.
+        limit: String,
+    },
     /// The file of bounds cannot be read.
     #[error("bounds: {0}; hint: write [[min]] and [[max]] tables with metric and limit")]
     File(String),
@@ -158,16 +166,16 @@ impl Bound {
     /// `xstest+role-play.recall_unsafe=0.85`.
     ///
     /// # Errors
-    /// [`GateError::Malformed`] with the word.
+    /// [`GateError::Malformed`] with the word; [`GateError::NoShare`] when no run could break it, or none keep it.
     pub fn parse(side: Side, strict: Strict, word: &str) -> Result<Self, GateError> {
         let fault = || GateError::Malformed(word.to_owned());
         let (name, limit) = word.split_once('=').ok_or_else(fault)?;
         let limit: f64 = limit.trim().parse().map_err(|_| fault())?;
-        Self::of(side, strict, name.trim(), limit).ok_or_else(fault)
+        Self::of(side, strict, name.trim(), limit)
     }
 
     /// A bound on the figure that `name` names, with suite and wrapper before its last dot.
-    fn of(side: Side, strict: Strict, name: &str, limit: f64) -> Option<Self> {
+    fn of(side: Side, strict: Strict, name: &str, limit: f64) -> Result<Self, GateError> {
         let (place, metric) = name.rsplit_once('.').map_or((None, name), |(p, m)| (Some(p), m));
         let (suite, wrapper) = match place.map(|p| p.split_once('+').map_or((p, None), |(s, w)| (s, Some(w))))
         {
@@ -177,14 +185,13 @@ impl Bound {
         let empty = metric.is_empty()
             || suite.as_ref().is_some_and(String::is_empty)
             || wrapper.as_ref().is_some_and(String::is_empty);
-        (!empty && limit.is_finite()).then(|| Self {
-            side,
-            suite,
-            wrapper,
-            metric: metric.to_owned(),
-            limit,
-            strict,
-        })
+        if empty || !limit.is_finite() {
+            return Err(GateError::Malformed(format!("{name}={limit}")));
+        }
+        if metric::is_share(metric) && !(0.0..=1.0).contains(&limit) {
+            return Err(GateError::NoShare { metric: metric.to_owned(), limit: limit.to_string() });
+        }
+        Ok(Self { side, suite, wrapper, metric: metric.to_owned(), limit, strict })
     }
 
     /// Whether `figure` keeps the bound. What is no number does not.
@@ -215,7 +222,7 @@ impl Bound {
 /// ```
 ///
 /// # Errors
-/// [`GateError::File`] with the place, [`GateError::Malformed`] with the metric.
+/// [`GateError::File`] with the place; [`GateError::Malformed`] and [`GateError::NoShare`] with the metric.
 pub fn from_toml(text: &str, strict: Strict) -> Result<Vec<Bound>, GateError> {
     let file: BoundFile =
         toml::from_str(text).map_err(|e| GateError::File(e.to_string().trim().to_owned()))?;
@@ -223,7 +230,6 @@ pub fn from_toml(text: &str, strict: Strict) -> Result<Vec<Bound>, GateError> {
         bounds.into_iter().map(move |entry| {
             let strict = entry.strict.unwrap_or(strict);
             Bound::of(side, strict, entry.metric.trim(), entry.limit)
-                .ok_or_else(|| GateError::Malformed(format!("{}={}", entry.metric, entry.limit)))
         })
     };
     of(Side::Min, file.min).chain(of(Side::Max, file.max)).collect()

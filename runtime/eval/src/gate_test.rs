@@ -53,6 +53,17 @@ fn words_become_bounds() {
 }
 
 #[test]
+fn a_share_has_bounds_from_0_to_1() {
+    for word in ["attack_success=7", "shopfloor.recall_unsafe=-0.1", "auc_request=90"] {
+        let error = Bound::parse(Side::Max, Strict::Value, word).unwrap_err();
+        assert!(matches!(error, GateError::NoShare { .. }) && error.to_string().contains("hint:"), "{error}");
+    }
+    for word in ["verdict_ms_p95=900", "n_tokens_median=120", "f1=1", "attack_success=0"] {
+        max(word);
+    }
+}
+
+#[test]
 fn words_that_are_no_bounds_are_refused_with_themselves() {
     for word in
         ["attack_success", "=0.5", "a.=0.5", ".f1=1", "s+.f1=1", "+w.f1=1", "f1=much", "f1=NaN", "f1=inf"]

@@ -79,6 +79,13 @@ pub fn is_known(name: &str) -> bool {
         || name.strip_prefix(JUDGE_PREFIX).is_some_and(|judge| !judge.is_empty())
 }
 
+/// Whether the figure of this name lies between 0 and 1.
+#[must_use]
+pub fn is_share(name: &str) -> bool {
+    let counted = |name: &str| name.starts_with("n_") || name.contains("_ms_");
+    is_known(name) && !(OTHER_NAMES.contains(&name) && counted(name))
+}
+
 /// The figure's name for an endpoint judge called `judge`.
 #[must_use]
 pub fn judge_name(judge: &str) -> String {

@@ -61,6 +61,7 @@ impl<'a> View<'a> {
 
     /// The first `n_rows` rows and the rest, both with a row at least.
     fn split(self, n_rows: usize) -> (Self, Self) {
+        assert!(n_rows < self.n_rows, "{n_rows} of {} rows leave none", self.n_rows);
         let rest =
             Self { data: &self.data[n_rows * self.row_stride..], n_rows: self.n_rows - n_rows, ..self };
         (Self { n_rows, ..self }, rest)
@@ -85,6 +86,7 @@ impl<'a> ViewMut<'a> {
 
     /// The first `n_rows` rows and the rest, both with a row at least.
     fn split(self, n_rows: usize) -> (Self, Self) {
+        assert!(n_rows < self.n_rows, "{n_rows} of {} rows leave none", self.n_rows);
         let (data, rest) = self.data.split_at_mut(n_rows * self.row_stride);
         (Self { data, n_rows, ..self }, Self { data: rest, n_rows: self.n_rows - n_rows, ..self })
     }
@@ -138,7 +140,8 @@ pub(crate) fn multiply_serial(out: ViewMut, a: View, b: View, scale: f32, into: 
     if m == 0 || n == 0 {
         return;
     }
-    // SAFETY: `fits` found each view's last element inside its slice when the view was made, and strides are not
+    // SAFETY: `fits` found each view's last element inside its slice when the view was made (a part of a view keeps the
+    // slice from its first row on, with fewer rows), and strides are not
     // negative, so all that the kernel reads (m x k, k x n) and writes (m x n) lies inside the three slices. Strides
     // are below the slices' lengths or unused, and those fit an isize. `out` is borrowed mutably, so it overlaps
     // neither input, and its rows do not overlap each other.

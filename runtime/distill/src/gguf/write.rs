@@ -162,7 +162,8 @@ pub(crate) fn write_whole(
 ) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
+    // One name: what a power cut left is written over by the next.
+    name.push(".part");
     let part = folder.join(name);
     let written = (|| {
         let mut file = io::BufWriter::new(std::fs::File::create(&part)?);

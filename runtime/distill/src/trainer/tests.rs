@@ -422,12 +422,21 @@ fn a_log_of_another_run_is_not_gone_on_with() {
     let row = trainer.step().unwrap().unwrap();
     Journal::open(&path, &run, 0).unwrap().add(&row).unwrap();
     let other = Identity { parent_sha256: Some("77".into()), ..run.clone() };
-    assert!(Journal::open(&path, &other, 1).unwrap_err().to_string().contains("another run"));
+    for position in [0, 1] {
+        let error = Journal::open(&path, &other, position).unwrap_err().to_string();
+        assert!(error.contains("not the log of this run"), "{error}");
+    }
     drop(Journal::open(&path, &run, 1).unwrap());
     assert_eq!(Journal::read(&path).unwrap(), std::slice::from_ref(&row));
-    // A run that begins anew has its own log.
+    // A run that begins anew drops its own steps; a first line that a crash tore is nobody's.
+    drop(Journal::open(&path, &run, 0).unwrap());
+    assert_eq!(Journal::read(&path).unwrap(), []);
+    std::fs::write(&path, "{\"run\":{\"rec").unwrap();
     drop(Journal::open(&path, &other, 0).unwrap());
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.starts_with("{\"run\":{") && text.contains("\"parent_sha256\":\"77\""), "{text}");
-    assert_eq!(Journal::read(&path).unwrap(), []);
+    // Somebody else's file stays as it is.
+    std::fs::write(&path, "{\"id\":1}\n").unwrap();
+    assert!(Journal::open(&path, &run, 0).is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"id\":1}\n");
 }

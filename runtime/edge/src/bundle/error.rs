@@ -18,8 +18,10 @@ pub(crate) enum BundleError {
     #[error("{file} is no whole bundle: {reason}; hint: copy it again, or make it anew with `bundle create`")]
     NotBundle { file: String, reason: String },
     /// The signature is not one of this key on this page.
-    #[error("the signature is not good: {reason}; hint: this bundle was not made by the holder of the key")]
-    Signature { reason: String },
+    #[error(
+        "the signature of {file} is not good: {reason}; hint: this bundle was not made by the key's holder"
+    )]
+    Signature { file: String, reason: String },
     /// A payload is not what the signed page says.
     #[error(
         "{name} in the bundle has sha256 {found}, not {expected}: damaged or altered; hint: copy it again"
@@ -44,6 +46,13 @@ pub(crate) enum BundleError {
     /// The new release does not work on this board.
     #[error("the new release failed its self-test, the old one stays in force: {reason}; hint: {hint}")]
     SelfTest { reason: String, hint: &'static str },
+    /// The service would have no model to run.
+    #[error(
+        "the new release would have no model, the old one stays in force: model.name is {name:?}, the bundle \
+         brings {brought}, and on this board: {reason}; hint: set model.name to a model that is here, import \
+         this one (`r2d-edge models import`), or put it into the bundle"
+    )]
+    NoModel { name: String, brought: String, reason: String },
     /// The package cannot be unpacked.
     #[error("the package cannot be unpacked: {reason}; hint: {hint}")]
     Package { reason: String, hint: &'static str },
@@ -65,11 +74,11 @@ pub(crate) enum BundleError {
     #[error("another r2d-edge is changing the release; hint: wait until it has finished")]
     Busy,
     /// The operating system refused.
-    #[error("cannot {action} {path}: {source}; hint: check the permissions and the disk", path = path.display())]
+    #[error("cannot {action} {path}: {source}; hint: {hint}", path = path.display(), hint = io_hint(source))]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// The models' store.
     #[error(transparent)]
-    Models(#[from] ModelsError),
+    Models(ModelsError),
     /// The adapters' store.
     #[error(transparent)]
     Adapters(#[from] AdaptersError),
@@ -86,7 +95,11 @@ impl BundleError {
             | Self::NoPackage { .. }
             | Self::Taken { .. }
             | Self::SelfTest { .. } => Exit::Refused,
-            Self::Key { .. } | Self::Input(_) | Self::NothingBefore | Self::NothingInForce => Exit::Usage,
+            Self::NoModel { .. }
+            | Self::Key { .. }
+            | Self::Input(_)
+            | Self::NothingBefore
+            | Self::NothingInForce => Exit::Usage,
             Self::Models(error) if error.is_usage() => Exit::Usage,
             Self::Adapters(error) if error.is_usage() => Exit::Usage,
             Self::Package { .. } | Self::Busy | Self::Io { .. } | Self::Models(_) | Self::Adapters(_) => {
@@ -98,5 +111,22 @@ impl BundleError {
     /// For `map_err`: what was being done to which path.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+}
+
+impl From<ModelsError> for BundleError {
+    fn from(error: ModelsError) -> Self {
+        match error {
+            // The store's hint is the same whatever the system said.
+            ModelsError::Io { action, path, source } => Self::Io { action, path, source },
+            error => Self::Models(error),
+        }
+    }
+}
+
+fn io_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "check the path",
+        _ => "check the permissions and the disk",
     }
 }

@@ -37,7 +37,8 @@ impl Bundle {
             Reader::new(BufReader::new(File::open(path).map_err(BundleError::io("open", path))?));
         let page = reader.small(PAGE, LONGEST_PAGE).map_err(bad)?;
         let signature = reader.small(SIGNATURE, LONGEST_SIGNATURE).map_err(bad)?;
-        key.verify(&page, &signature)?;
+        key.verify(&page, &signature)
+            .map_err(|reason| BundleError::Signature { file: file.clone(), reason })?;
         let manifest = Manifest::parse(&page).map_err(bad)?;
         Ok(Self { reader, file, manifest, page, signature })
     }

@@ -42,18 +42,16 @@ impl PublicKey {
         key.map(Self).map_err(|e| bad(e.to_string()))
     }
 
-    /// Checks `signature` on `text`.
-    pub(super) fn verify(&self, text: &[u8], signature: &[u8]) -> Result<(), BundleError> {
-        let bad = |reason: String| BundleError::Signature { reason };
-        let signature = std::str::from_utf8(signature).map_err(|_| bad("it is no text".into()))?;
+    /// Checks `signature` on `text`; says what is wrong with it.
+    pub(super) fn verify(&self, text: &[u8], signature: &[u8]) -> Result<(), String> {
+        let signature = std::str::from_utf8(signature).map_err(|_| "it is no text")?;
         let lines: Vec<&str> = signature.lines().collect();
         let whole = lines.len() == 4 && SIGNATURE_LENGTHS.iter().all(|(line, n)| lines[*line].len() == *n);
-        let parsed = SignatureBox::from_string(signature).map_err(|e| bad(e.to_string()))?;
+        let parsed = SignatureBox::from_string(signature).map_err(|e| e.to_string())?;
         if !whole || parsed.to_string() != signature {
-            return Err(bad("it is not in the form of minisign".into()));
+            return Err("it is not in the form of minisign".into());
         }
-        minisign::verify(&self.0, &parsed, Cursor::new(text), true, false, false)
-            .map_err(|e| bad(e.to_string()))
+        minisign::verify(&self.0, &parsed, Cursor::new(text), true, false, false).map_err(|e| e.to_string())
     }
 }
 
@@ -88,7 +86,7 @@ impl SecretKey {
     }
 }
 
-/// Writes a new pair of keys; the secret one under `password`, if there is one. Says the public key.
+/// Writes a new pair of keys, or none; the secret one under `password`, if there is one. Says the public key.
 pub(crate) fn keygen(secret: &Path, public: &Path, password: Option<String>) -> Result<String, BundleError> {
     let bad =
         |e: minisign::PError| BundleError::Key { what: "cannot make keys".into(), reason: e.to_string() };
@@ -104,12 +102,16 @@ pub(crate) fn keygen(secret: &Path, public: &Path, password: Option<String>) -> 
         )));
     }
     let secret_text = sk.to_box(Some("r2d-edge bundle secret key")).map_err(bad)?.into_string();
+    let public_text = pk.to_box().map_err(bad)?.into_string();
     write_new(secret, &secret_text, 0o600)?;
-    write_new(public, &pk.to_box().map_err(bad)?.into_string(), 0o644)?;
+    write_new(public, &public_text, 0o644).inspect_err(|_| {
+        // Of no use by itself, and in the way of the next try.
+        let _gone = fs::remove_file(secret);
+    })?;
     Ok(pk.to_base64())
 }
 
-/// Writes a file that must not be there.
+/// Writes a file that must not be there; one that cannot be written whole goes again.
 fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), BundleError> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = match OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
@@ -121,7 +123,11 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), BundleError> {
         }
         opened => opened.map_err(BundleError::io("create", path))?,
     };
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(BundleError::io("write", path))
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    written.map_err(|error| {
+        let _gone = fs::remove_file(path);
+        BundleError::io("write", path)(error)
+    })
 }
 
 #[cfg(test)]
@@ -147,9 +153,22 @@ mod tests {
         for spec in [public.to_str().unwrap(), &key] {
             let key = PublicKey::read(spec).unwrap();
             key.verify(b"text", signature.as_bytes()).unwrap();
-            assert!(matches!(key.verify(b"tent", signature.as_bytes()), Err(BundleError::Signature { .. })));
+            assert!(key.verify(b"tent", signature.as_bytes()).is_err());
         }
         assert!(signature.contains("version 3"), "{signature}");
+    }
+
+    #[test]
+    fn a_pair_that_cannot_be_written_whole_leaves_nothing_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("b.key");
+        let error = keygen(&secret, &folder.path().join("absent/b.pub"), None).unwrap_err().to_string();
+        assert!(error.contains("absent/b.pub") && error.contains("hint: check the path"), "{error}");
+        assert!(!error.contains("permissions"), "{error}");
+        // One name for both is no pair either.
+        assert!(keygen(&secret, &secret, None).is_err());
+        assert!(!secret.exists());
+        keys(folder.path(), None);
     }
 
     #[test]
@@ -159,7 +178,7 @@ mod tests {
         let (_, _, other) = keys(two.path(), None);
         let signature = SecretKey::read(&secret, None).unwrap().sign(b"text", "3".parse().unwrap()).unwrap();
         let check = |key: &str, signature: &[u8]| PublicKey::read(key).unwrap().verify(b"text", signature);
-        let error = check(&other, signature.as_bytes()).unwrap_err().to_string();
+        let error = check(&other, signature.as_bytes()).unwrap_err();
         assert!(error.contains("different from public key"), "{error}");
         // The first line is a comment that nothing vouches for, beyond how it begins.
         let first = signature.find('\n').unwrap();

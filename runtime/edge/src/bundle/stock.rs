@@ -37,7 +37,14 @@ pub(super) fn take_in(
     if let Some(model) = release.model() {
         let ours = model_file(folder);
         let models = Models::open(home)?;
-        let name = stored_name(&models, model, &ours)?;
+        let name = stored_name(&models, model)?;
+        if models.list().iter().all(|known| known.manifest.name != name) {
+            let mut manifest = model.known().map_err(BundleError::Input)?;
+            if let Source::File { path } = &mut manifest.source {
+                ours.clone_into(path);
+            }
+            models.describe(&manifest)?;
+        }
         let verified = match models.verify(&name) {
             Ok(verified) if verified.sha256 == model.sha256 => verified,
             _ => models.import(&ours, Some(&name), progress)?,
@@ -59,8 +66,8 @@ pub(super) fn take_in(
     Ok(())
 }
 
-/// The name under which the store is to hold `model`; one that nobody knows yet is described there.
-fn stored_name(models: &Models, model: &Model, ours: &Path) -> Result<String, BundleError> {
+/// The name under which the store holds `model` once it is taken in. Changes nothing.
+pub(super) fn stored_name(models: &Models, model: &Model) -> Result<String, BundleError> {
     let taken = || BundleError::Taken { what: "model", name: model.model.clone() };
     let known = models.list();
     let same = |l: &&crate::models::Listing| l.manifest.sha256 == Some(model.sha256);
@@ -70,11 +77,6 @@ fn stored_name(models: &Models, model: &Model, ours: &Path) -> Result<String, Bu
         return Ok(listing.manifest.name.clone());
     }
     let Some(namesake) = known.iter().find(|l| l.manifest.name == model.model) else {
-        let mut manifest = model.known().map_err(BundleError::Input)?;
-        if let Source::File { path } = &mut manifest.source {
-            ours.clone_into(path);
-        }
-        models.describe(&manifest)?;
         return Ok(model.model.clone());
     };
     let absent = matches!(namesake.state, State::Absent | State::Partial { .. });

@@ -4,6 +4,7 @@
 //! against it, and never shows a secret.
 
 use super::{BrokerAddress, Config};
+use crate::serial::parse_line;
 
 /// A rule that a configuration breaks.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,7 +19,18 @@ pub(super) struct Broken {
 
 /// Every rule that `config` breaks.
 pub(super) fn broken(config: &Config) -> Vec<Broken> {
-    [budgets(config), connection(config)].into_iter().flatten().collect()
+    [budgets(config), connection(config), panels(config)].into_iter().flatten().collect()
+}
+
+fn panels(config: &Config) -> Vec<Broken> {
+    let devices = || config.panel.lines.iter().filter_map(|line| Some(parse_line(line)?.0));
+    let twice = devices().enumerate().find(|(i, device)| devices().take(*i).any(|other| other == *device));
+    let broken = twice.map(|(_, device)| Broken {
+        path: "panel.lines",
+        reason: format!("names {device} twice"),
+        hint: "a device has one panel: give each station a line of its own",
+    });
+    broken.into_iter().collect()
 }
 
 fn budgets(config: &Config) -> Vec<Broken> {

@@ -332,7 +332,8 @@ fn the_embedded_broker_listens_on_this_machine_only() {
 
 #[test]
 fn keys_that_contradict_each_other_are_refused() {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
+        (&[r#"panel.lines=["/dev/a=x","/dev/b=y","/dev/a=z"]"#], "names /dev/a twice"),
         (
             &["service.outbox_max=100"],
             "service.outbox_max = 100: too few for 18 requests with up to 16 messages each",

@@ -74,10 +74,7 @@ pub(crate) fn run(args: &CollectArgs, home: &Path) -> anyhow::Result<Exit> {
     }
     let beside = trajectory::beside(&args.out, "todo.jsonl");
     for file in [&args.out, &beside] {
-        if file.exists() {
-            let hint = "hint: give another --out; a file that somebody may have worked on is never replaced";
-            return Err(UsageError(format!("{} is there already; {hint}", file.display())).into());
-        }
+        super::must_be_new(file)?;
     }
     let told = args.decisions.as_deref().map(collect::read_decisions).transpose();
     let told = told.map_err(|e| UsageError(e.to_string()))?.unwrap_or_default();

@@ -103,6 +103,7 @@ fn check(file: &Path, examples: usize, json: bool) -> anyhow::Result<bool> {
 }
 
 fn dedup(file: &Path, out: Option<&Path>) -> anyhow::Result<bool> {
+    out.map_or(Ok(()), super::must_be_new)?;
     let trajectories = read(file)?;
     let found = data::dedup(&trajectories);
     for duplicate in &found.dropped {

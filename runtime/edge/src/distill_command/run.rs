@@ -85,8 +85,11 @@ pub(crate) fn run(args: &RunArgs, home: &Path, config: Configured<'_>) -> anyhow
             None => args.train.model.clone(),
         };
         let suites = std::iter::once(suite.to_string_lossy().into_owned()).chain(args.suites.iter().cloned());
-        let asked = measure::RunArgs::verdicts(suites.collect(), args.limit, out.join(folder), model);
+        let folder = out.join(folder);
+        let asked = measure::RunArgs::verdicts(suites.collect(), args.limit, folder.clone(), model);
+        let hint = "hint: when what is asked differs from an earlier measurement there, move the folder away; training is kept";
         measure::suites(&asked, home, config)
+            .with_context(|| format!("cannot measure into {}; {hint}", folder.display()))
     };
     let (new, before) = (measured(Some(&file), "eval-new")?, measured(None, "eval-before")?);
     let faults = faults(&new, &before, &bounds)?;
@@ -196,6 +199,9 @@ fn faults(new: &Summary, before: &Summary, bounds: &[Bound]) -> anyhow::Result<V
     output::line(format!("balanced error on the val split: {now:.4}, before {then:.4}"));
     if now > then {
         faults.push(format!("the balanced error on the val split rose from {then:.4} to {now:.4}"));
+    } else if now >= 0.5 {
+        // Not worse than what is in force may be as bad: nothing, or everything, is blocked.
+        faults.push(format!("the balanced error on the val split is {now:.4}: a coin has 0.5"));
     }
     Ok(faults)
 }

@@ -6,12 +6,10 @@
 use super::encoding;
 use crate::cli::ModelChoice;
 use crate::eval_command::Configured;
-use crate::exit::UsageError;
 use crate::output;
 use crate::weights::{self, Loading};
 use anyhow::Context;
 use clap::Args;
-use r2d_distill::curriculum::Curriculum;
 use r2d_distill::example::Example;
 use r2d_distill::trainer;
 use r2d_distill::trajectory::Split;
@@ -46,11 +44,9 @@ struct Line<'a> {
 
 /// Writes the rows.
 pub(crate) fn run(args: &TokensArgs, home: &Path, config: Configured<'_>) -> anyhow::Result<()> {
+    super::must_be_new(&args.out)?;
     let config = config(&args.model)?;
-    let curriculum = match &args.recipe {
-        Some(file) => Curriculum::read(file).map_err(|e| UsageError(e.to_string()))?,
-        None => Curriculum::default(),
-    };
+    let curriculum = super::recipe(args.recipe.as_deref())?;
     let trajectories = encoding::trajectories(&args.files)?;
     let weights = weights::base(&Loading { config: &config, home })?;
     encoding::base_file(&weights.source)?;

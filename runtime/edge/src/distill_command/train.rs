@@ -9,7 +9,7 @@ use crate::cli::ModelChoice;
 use crate::distill_command::encoding;
 use crate::eval_command::Configured;
 use crate::exit::{Exit, UsageError};
-use crate::models::Lock;
+use crate::models::{Lock, adapters};
 use crate::output;
 use crate::weights::{self, Loading};
 use anyhow::{Context, bail};
@@ -90,7 +90,7 @@ pub(super) fn on(
     config: Configured<'_>,
 ) -> anyhow::Result<Exit> {
     // What cannot be taken in afterwards should not be trained for hours first.
-    crate::models::check_name(&args.name)?;
+    adapters::may_train(&args.name)?;
     let config = config(&args.model)?;
     let curriculum = curriculum(args)?;
     // The frozen base is the file itself: whatever adapter is in force is not trained on top of.
@@ -114,7 +114,8 @@ pub(super) fn on(
     let board =
         board::choose(&config.board.profile, &board::Facts::read(Path::new("/")))?.map(|p| p.training);
     let max_memory_mb = args.max_memory_mb.or(board.map(|b| b.max_memory_mb)).unwrap_or(MAX_MEMORY_MB);
-    let settings = Settings { n_threads, max_bytes: Some(max_memory_mb.saturating_mul(1_000_000)) };
+    let max_bytes = max_memory_mb.saturating_mul(1_000_000);
+    let settings = Settings { n_threads, max_bytes: Some(max_bytes) };
     let max_temperature = args.max_temperature.or(board.and_then(|b| b.max_temperature));
     let n_tokens: usize = train.iter().map(|e| e.tokens.len()).sum();
     output::note(format!("{} examples of {n_tokens} tokens, {} to validate on", train.len(), val.len()));
@@ -124,7 +125,13 @@ pub(super) fn on(
         trainer.start_from(parent).map_err(|e| UsageError(e.to_string()))?;
         output::note(format!("from {}", parent.display()));
     }
-    let checkpoint = args.out.join("checkpoint");
+    let (checkpoint, adapter) = (args.out.join("checkpoint"), args.out.join("adapter.gguf"));
+    if !checkpoint.exists() && adapter.exists() {
+        let hint = "hint: give another --out, or move it away";
+        return Err(
+            UsageError(format!("{} is there already, of another run; {hint}", adapter.display())).into()
+        );
+    }
     if checkpoint.exists() {
         trainer.resume(&checkpoint)?;
         output::note(format!("going on behind step {} of {}", trainer.position(), trainer.n_steps()));
@@ -135,7 +142,8 @@ pub(super) fn on(
         n_steps: args.max_steps,
         heat: max_temperature.map(|c| Heat::below(f32::from(c))),
         checkpoint: Some((checkpoint, args.checkpoint_every)),
-        ..Limits::default()
+        // The plan keeps below the limit. Whoever holds an eighth more was planned wrong, and the board has other work.
+        resident_bytes: Some(max_bytes.saturating_add(max_bytes / 8)),
     };
     let log = args.out.join("log.jsonl");
     let journal = Journal::open(&log, &trainer.identity(), trainer.position())
@@ -160,22 +168,19 @@ pub(super) fn on(
         output::line(format!("stopped behind step {done} of {all}: {why}; the same command goes on"));
         return Ok(Exit::Refused);
     }
-    let (file, provenance) = (args.out.join("adapter.gguf"), provenance(args, &curriculum, &trainer)?);
-    if was_over && came_of(&file, &provenance) {
+    let provenance = provenance(args, &curriculum, &trainer)?;
+    if was_over && came_of(&adapter, &provenance) {
         output::note("the run was over before; its adapter stays as it is, to the bit");
     } else {
         let losses = if val.is_empty() { None } else { Some(trainer.evaluate(&val)?) };
-        finish(&file, provenance, &trainer, losses)?;
+        finish(&adapter, provenance, &trainer, losses)?;
     }
-    output::line(format!("{}", file.display()));
+    output::line(format!("{}", adapter.display()));
     Ok(Exit::Done)
 }
 
 fn curriculum(args: &TrainArgs) -> anyhow::Result<Curriculum> {
-    let mut curriculum = match &args.recipe {
-        Some(file) => Curriculum::read(file).map_err(|e| UsageError(e.to_string()))?,
-        None => Curriculum::default(),
-    };
+    let mut curriculum = super::recipe(args.recipe.as_deref())?;
     if args.no_cpo {
         curriculum.train.cpo = 0.0;
     }

@@ -1,7 +1,7 @@
 //! CPU features: what this program and its kernels use, and what this CPU has.
 //!
-//! Only the features that decide the speed of quantised kernels; not a full list. Invariant: a feature counts as
-//! present only if every core has it.
+//! Only the features that decide the speed of quantised kernels; not a full list. Invariant: a feature counts
+//! as present only if every core has it.
 
 use super::Check;
 use std::collections::BTreeSet;
@@ -18,12 +18,14 @@ pub struct Feature {
     pub present: bool,
 }
 
-const REBUILD: &str = "build on this machine (`cargo build --release` uses its CPU), or install the package, which picks \
-                       a build that fits";
+const REBUILD: &str = "build on this machine (`cargo build --release` uses its CPU), or install the \
+                       package, which picks a build that fits";
 
-/// The features of this program and of the CPU; `kernels` are the names that ggml lists, `root` is `/` outside tests.
+/// The features of this program and of the CPU; `kernels` are the names that ggml lists, `root` is `/`
+/// outside tests.
 ///
-/// What the kernel lists comes first: the standard library answers for what it was compiled with itself without a look.
+/// What the kernel lists comes first: the standard library answers for what it was compiled with itself
+/// without a look.
 #[must_use]
 pub fn features(root: &Path, kernels: &[String]) -> Vec<Feature> {
     let cpuinfo = std::fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
@@ -130,7 +132,8 @@ mod tests {
         features(root.path(), &kernels.iter().map(|&k| k.to_owned()).collect::<Vec<_>>())
     }
 
-    /// A plain program with kernels for more: what they need must be there, whatever the CPU is that runs this test.
+    /// A plain program with kernels for more: what they need must be there, whatever the CPU is that runs
+    /// this test.
     #[test]
     fn what_the_kernels_use_must_be_on_every_core() {
         let (kernel, name, all) = match cfg!(target_arch = "aarch64") {

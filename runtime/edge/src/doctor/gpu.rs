@@ -1,6 +1,7 @@
 //! The GPU: what this build computes on, and what the configuration wants of it.
 //!
-//! Without a GPU that this build can use, llama.cpp leaves all layers to the CPU and says nothing; this check does.
+//! Without a GPU that this build can use, llama.cpp leaves all layers to the CPU and says nothing; this check
+//! does.
 
 use super::{Check, mebibytes};
 use r2d_engine::llama::Gpu;

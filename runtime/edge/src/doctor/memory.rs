@@ -3,7 +3,7 @@
 //! An estimate from sizes, not a trial. Invariant: the limit of a container counts as much as the machine's
 //! memory, and what is not known is never taken for plenty.
 
-use super::{Check, mebibytes};
+use super::{Check, mebibytes, sysctl};
 use std::path::{Path, PathBuf};
 
 /// What is needed, in bytes.
@@ -41,10 +41,10 @@ pub fn available_memory(root: &Path) -> Option<MemoryFound> {
     Some(MemoryFound { available, allowed: control_group_allows(root) })
 }
 
-/// All memory of this machine, in bytes; `root` is `/` outside tests.
+/// All memory of this machine, in bytes; none where nobody knows. `root` is `/` outside tests.
 #[must_use]
 pub fn total_memory(root: &Path) -> Option<u64> {
-    memory_line(root, "MemTotal:")
+    memory_line(root, "MemTotal:").or_else(|| sysctl::ask(root, "hw.memsize"))
 }
 
 /// One line of `/proc/meminfo`, in bytes.
@@ -78,8 +78,8 @@ fn control_group_allows(root: &Path) -> Option<u64> {
     tightest
 }
 
-/// Warns where the kernel's control groups (version 2) do not count memory: then a service's limit has no effect. Nothing
-/// where there are no such groups, and so no such limit either.
+/// Warns where the kernel's control groups (version 2) do not count memory: then a service's limit has no
+/// effect. Nothing where there are no such groups, and so no such limit either.
 #[must_use]
 pub fn check_memory_limit(root: &Path) -> Option<Check> {
     let controllers = std::fs::read_to_string(root.join("sys/fs/cgroup/cgroup.controllers")).ok()?;
@@ -136,6 +136,14 @@ mod tests {
         let root = fake_root(&[("proc/meminfo", MEMINFO)]);
         assert_eq!(available_memory(root.path()), Some(MemoryFound { available: 1024 * MIB, allowed: None }));
         assert_eq!(available_memory(fake_root(&[]).path()), None);
+    }
+
+    #[test]
+    fn all_memory_is_what_the_kernel_says_or_unknown() {
+        let root = fake_root(&[("proc/meminfo", MEMINFO)]);
+        assert_eq!(total_memory(root.path()), Some(8_245_248 * 1024));
+        assert_eq!(total_memory(fake_root(&[]).path()), None);
+        assert_eq!(total_memory(fake_root(&[("proc/meminfo", "MemTotal: many\n")]).path()), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Cores: how many there really are, and whether the configured threads fit on them.
 //!
-//! Not the affinity of threads. Invariant: two threads of one core count as one core.
+//! Not the affinity of threads (see `core_list`). Invariant: two threads of one core count as one core.
 
-use super::Check;
+use super::{Check, sysctl};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -15,9 +15,19 @@ pub struct Cores {
     pub logical: usize,
 }
 
-/// Counts the cores that are online; `root` is `/` outside tests.
+/// Counts the cores that are online, on Apple silicon the performance cores alone; `root` is `/` outside
+/// tests.
 #[must_use]
 pub fn count_cores(root: &Path) -> Option<Cores> {
+    listed_cores(root).or_else(|| {
+        // The other cores there would hold up the threads on these, and none has a second hardware thread.
+        let physical = usize::try_from(sysctl::ask(root, "hw.perflevel0.physicalcpu")?).ok()?;
+        (physical > 0).then_some(Cores { physical, logical: physical })
+    })
+}
+
+/// The cores that Linux lists.
+fn listed_cores(root: &Path) -> Option<Cores> {
     let folders = std::fs::read_dir(root.join("sys/devices/system/cpu")).ok()?;
     let siblings: Vec<String> = folders
         .filter_map(|folder| {
@@ -34,7 +44,8 @@ pub fn count_cores(root: &Path) -> Option<Cores> {
     (physical > 0).then_some(Cores { physical, logical: siblings.len() })
 }
 
-/// Whether `threads` of the configuration (0 for one a core) fit; `usable` is what the system lets this process use.
+/// Whether `threads` of the configuration (0 for one a core) fit; `usable` is how many the system lets this
+/// process run at once.
 #[must_use]
 pub fn check_cores(cores: Option<Cores>, usable: Option<usize>, threads: usize) -> Check {
     const NAME: &str = "cores";
@@ -43,7 +54,9 @@ pub fn check_cores(cores: Option<Cores>, usable: Option<usize>, threads: usize) 
         return Check::warn(NAME, format!("cannot tell how many there are; model.threads = {threads}"), hint);
     };
     let chosen = if threads == 0 { physical } else { threads };
-    let found = format!("{physical} cores, {logical} hardware threads; {chosen} threads decode");
+    let confined = usable.filter(|usable| *usable < logical);
+    let confined = confined.map_or_else(String::new, |n| format!(", {n} for this process"));
+    let found = format!("{physical} cores, {logical} hardware threads{confined}; {chosen} threads decode");
     match usable {
         _ if chosen > physical => Check::warn(
             NAME,
@@ -84,6 +97,9 @@ mod tests {
         assert_eq!(check_cores(pc, Some(4), 0).level, Level::Ok);
         assert_eq!(check_cores(pc, Some(4), 2).level, Level::Ok);
         assert_eq!(check_cores(pc, Some(4), 3).level, Level::Warn);
+        let confined = check_cores(pc, Some(1), 1);
+        assert_eq!(confined.level, Level::Ok);
+        assert!(confined.detail.contains("4 hardware threads, 1 for this process"), "{}", confined.detail);
         let confined = check_cores(pc, Some(1), 0);
         assert!(confined.hint.unwrap().contains("set model.threads to 1"));
         assert_eq!(check_cores(None, Some(4), 2).level, Level::Warn);

@@ -339,12 +339,21 @@ impl Adapters {
 
 /// Whether an adapter can have this name: not what means something else, nor what ships with the program.
 fn may_be_called(name: &str) -> Result<(), AdaptersError> {
+    may_train(name)?;
+    if shipped::find(name)?.is_some() {
+        return Err(AdaptersError::TakenByShipped { name: name.to_owned() });
+    }
+    Ok(())
+}
+
+/// Whether an adapter may be called so, as the shipped ones are too.
+///
+/// # Errors
+/// [`AdaptersError::Reserved`], and the store's when it is no name.
+pub fn may_train(name: &str) -> Result<(), AdaptersError> {
     check_name(name)?;
     if [NONE, AUTO].contains(&name) {
         return Err(AdaptersError::Reserved { name: name.to_owned() });
-    }
-    if shipped::find(name)?.is_some() {
-        return Err(AdaptersError::Taken { name: name.to_owned() });
     }
     Ok(())
 }

@@ -125,10 +125,7 @@ impl Service<'_> {
         };
         output::note(format!("{request} was {} by {}", record.decision, record.by));
         let rows = self.project_review(&record, link)?;
-        // Not when the station went on to another request: that one's ruling would fall.
-        if let Some(station) = &review.station
-            && self.panels.shows(station, request)
-        {
+        if let Some(station) = &review.station {
             let ruling = match record.decision {
                 Choice::Approve => Ruling::Allow,
                 Choice::Deny => Ruling::Refuse,

@@ -102,6 +102,11 @@ fn a_program_that_fails_or_hangs_in_its_self_test_leaves_the_old_release_in_forc
         ),
         (6, "sleep 600 & sleep 600", 1, "not done after"),
         (7, "kill -9 $$", 60, "signal"),
+        // Programs that end well and never tested anything.
+        (8, "exit 0", 60, "without this trial's token"),
+        (9, "echo ok; echo \"passed 0123456789abcdef\"; echo \"$@\"", 60, "without this trial's token"),
+        (10, "echo \"passed $7\" >&2", 60, "without this trial's token"),
+        (11, "echo \"error: unexpected argument '--token' found\" >&2; exit 2", 60, "as new as this one"),
     ] {
         let bundle = bench.bundle(n, &[bench.package(script)], Some("plant"), Some("plant-2"));
         let error = bench.install_within(&bundle, Duration::from_secs(limit)).unwrap_err();
@@ -253,11 +258,56 @@ fn a_bundle_without_a_model_is_tried_on_the_configured_one() {
         return;
     }
     let bench = Bench::new();
-    let script = "test \"$(cat \"$3\")\" = 'GGUF and what a model is made of' && test \"$5\" = auto";
+    let script = "test \"$(cat \"$3\")\" = 'GGUF and what a model is made of' && test \"$5\" = auto && \
+                  echo \"passed $7\"";
     let bundle = bench.bundle(1, &[bench.package(script)], None, None);
     let error = bench.install(&bundle).unwrap_err();
     assert!(error.to_string().contains("plant"), "{error}");
     bench.model(&bench.home());
     bench.install(&bundle).unwrap();
     assert_eq!(bench.version().as_deref(), Some("1"));
+}
+
+#[test]
+fn a_release_is_tried_on_the_model_that_the_service_runs_and_refused_without_one() {
+    if !have_dpkg() {
+        return;
+    }
+    let (mut bench, _, [one, two, _]) = three();
+    bench.install(&one).unwrap();
+    for absent in ["absent", "/absent/model.gguf"] {
+        bench.config.model.name = absent.into();
+        let error = bench.install(&two).unwrap_err();
+        assert!(matches!(error, BundleError::NoModel { .. }), "{error}");
+        assert_eq!(error.exit() as u8, 2);
+        let told = error.to_string();
+        let words = ["model.name is \"", absent, "brings the model `plant`", "on this board: ", "; hint: "];
+        assert!(words.iter().all(|word| told.contains(word)), "{told}");
+        assert_eq!(told.matches("hint:").count(), 1, "{told}");
+        assert_eq!(bench.version().as_deref(), Some("1"));
+    }
+    // Another model than the bundle's, which is here: the bundle's adapter is no matter of it.
+    let file = bench.path().join("another.bin");
+    fs::write(&file, b"GGUF and something else").unwrap();
+    Models::open(&bench.home()).unwrap().import(&file, Some("own"), &mut Silent).unwrap();
+    bench.config.model.name = "own".into();
+    let script =
+        "test \"$(cat \"$3\")\" = 'GGUF and something else' && test \"$5\" = auto && echo \"passed $7\"";
+    let bundle = bench.bundle(12, &[bench.package(script)], Some("plant"), Some("plant-2"));
+    bench.install(&bundle).unwrap();
+    assert_eq!(bench.version().as_deref(), Some("12"));
+}
+
+#[test]
+fn an_adapter_that_the_configuration_passes_over_is_not_tried() {
+    if !have_dpkg() {
+        return;
+    }
+    let (mut bench, ..) = three();
+    bench.config.model.adapter = "none".into();
+    let script = "test \"$5\" = none && echo \"passed $7\"";
+    bench.install(&bench.bundle(1, &[bench.package(script)], Some("plant"), Some("plant-2"))).unwrap();
+    bench.config.model.adapter = "plant-3".into();
+    let script = "test \"$(basename \"$5\")\" = adapter.gguf && echo \"passed $7\"";
+    bench.install(&bench.bundle(2, &[bench.package(script)], Some("plant"), Some("plant-3"))).unwrap();
 }

@@ -16,8 +16,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// A program whose self-test passes, if it is called as it should be.
-pub(super) const GOOD: &str = "test \"$1 $2 $4\" = 'self-test --model --adapter' && \
-     test -d \"$R2D_HOME\" && exit 0; echo \"error: called as $*\" >&2; exit 1";
+pub(super) const GOOD: &str = "test \"$1 $2 $4 $6\" = 'self-test --model --adapter --token' && \
+     test -d \"$R2D_HOME\" && echo \"passed $7\" && exit 0; echo \"error: called as $*\" >&2; exit 1";
 
 pub(super) struct Bench {
     folder: TempDir,

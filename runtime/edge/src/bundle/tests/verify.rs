@@ -70,7 +70,11 @@ fn a_bundle_that_was_cut_is_refused() {
 fn a_bundle_of_somebody_else_is_refused_before_anything_in_it_is_read() {
     let (_maker, bundle) = whole();
     let board = Bench::new();
-    assert!(matches!(board.verify(&bundle), Err(BundleError::Signature { .. })));
+    let error = board.verify(&bundle).unwrap_err();
+    assert!(matches!(error, BundleError::Signature { .. }), "{error}");
+    assert!(error.to_string().contains(bundle.to_str().unwrap()), "{error}");
+    let absent = board.verify(&board.path().join("absent.r2d")).unwrap_err().to_string();
+    assert!(absent.contains("absent.r2d") && !absent.contains("permissions"), "{absent}");
     assert!(matches!(board.install(&bundle), Err(BundleError::Signature { .. })));
     // Not even that its page is nonsense is found out before its signature.
     let somebody = Bench::new();

@@ -36,6 +36,12 @@ pub enum AdaptersError {
         /// The name.
         name: String,
     },
+    /// The name belongs to an adapter of the program.
+    #[error("the adapter `{name}` ships with the program; hint: choose another name with --name")]
+    TakenByShipped {
+        /// The name.
+        name: String,
+    },
     /// The file does not say what it belongs to.
     #[error(
         "{file} does not name the base it was trained on; hint: use it by its path, with --adapter {file}",

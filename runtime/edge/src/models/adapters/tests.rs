@@ -51,7 +51,7 @@ fn what_ships_is_what_its_manifest_says() {
         let other = file(_folder.path(), &s.name, BASE, 1.0);
         assert!(matches!(
             adapters.import(&other, &s.name, None, &mut Silent),
-            Err(AdaptersError::Taken { .. })
+            Err(AdaptersError::TakenByShipped { .. })
         ));
         // Damage is mended from the program itself.
         fs::write(&adapter.path, b"GGUF and nothing else").unwrap();
@@ -171,7 +171,7 @@ fn a_name_is_free_for_no_file_but_its_own() {
         assert!(matches!(adapters.check_free("one", file), Err(AdaptersError::Taken { .. })));
     }
     let shipped = &shipped::all().unwrap()[0].name;
-    assert!(matches!(adapters.check_free(shipped, &absent), Err(AdaptersError::Taken { .. })));
+    assert!(matches!(adapters.check_free(shipped, &absent), Err(AdaptersError::TakenByShipped { .. })));
     assert!(matches!(adapters.check_free(AUTO, &absent), Err(AdaptersError::Reserved { .. })));
     assert!(adapters.check_free("../up", &absent).unwrap_err().is_usage());
 }
