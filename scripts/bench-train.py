@@ -74,8 +74,8 @@ def torch_side(args):
     reset_peak()
     for step in sorted(steps):
         # The other side's turn lasts until a line comes.
-        if (step - min(steps)) % args.turn == 0:
-            sys.stdin.readline()
+        if (step - min(steps)) % args.turn == 0 and not sys.stdin.readline():
+            return
         began = time.perf_counter()
         rows = steps[step]
         # What a learnt token and a contrast weigh in the whole step.
@@ -130,9 +130,9 @@ def our_turn(args, folder):
                "--threads", str(args.threads), "--max-steps", str(args.turn), "--out", os.path.join(folder, "run"),
                "--checkpoint-every", "1000000"]
     done = subprocess.run(command, capture_output=True, text=True)
-    # 1: stopped behind its steps.
-    if done.returncode not in (0, 1):
-        sys.exit(f"r2d-edge ended with {done.returncode}: {done.stderr}")
+    # 1: it stopped, be it behind its steps.
+    if done.returncode != 0 and "it has made its steps" not in done.stdout:
+        sys.exit(f"r2d-edge ended with {done.returncode}: {done.stdout}{done.stderr}")
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
 
 
@@ -160,6 +160,10 @@ def run(args):
                         "--steps", str(n_steps), "--out", tokens], check=True)
         command = [sys.executable, os.path.abspath(__file__), "torch", args.model, tokens, "--recipe", args.recipe,
                    "--threads", str(args.threads), "--turn", str(args.turn)]
+        with open(tokens, encoding="utf-8") as lines:
+            n_there = len({json.loads(line)["step"] for line in lines})
+        if n_there < n_steps:
+            sys.exit(f"the data gives {n_there} steps, and {n_steps} are wanted; hint: fewer --steps, or more data")
         theirs = []
         env = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as torch:

@@ -14,7 +14,7 @@ architecture=${1:-87}
 need cmake=cmake g++=g++ make=make clang=clang libclang=libclang-dev python3=python3
 
 sdk=$root/target/cuda/sdk/nvidia/cu13
-if [ ! -e "$root/target/cuda/sdk/.complete" ]; then
+if [ ! -e "$root/target/cuda/sdk/.complete" ] || [ ! -x "$sdk/bin/cuobjdump" ]; then
   rm -rf "$root/target/cuda/sdk"
   python3 -m pip install --quiet --no-deps --only-binary :all: --target "$root/target/cuda/sdk" nvidia-cuda-nvcc==13.5.37 \
     nvidia-cuda-crt==13.5.37 nvidia-nvvm==13.5.37 nvidia-cuda-runtime==13.5.37 nvidia-cublas==13.10.0.20 nvidia-cuda-cccl==13.3.5.0.6 nvidia-cuda-cuobjdump==13.5.37
@@ -47,7 +47,8 @@ case $architecture in
   *-virtual) list=--list-ptx ;;
   *) list=--list-elf ;;
 esac
-n=$("$sdk/bin/cuobjdump" "$list" "$edge" | grep -c "sm_${architecture%%-*}" || true)
+"$sdk/bin/cuobjdump" "$list" "$edge" >"$CARGO_TARGET_DIR/pieces"
+n=$(grep -c "sm_${architecture%%-*}" "$CARGO_TARGET_DIR/pieces" || true)
 echo "$edge has $n pieces of code for $architecture, $(stat -c %s "$edge") bytes in all" >&2
 [ "$n" -gt 0 ] || { echo "check-cuda.sh: there is no code for $architecture in it" >&2; exit 1; }
 export R2D_HOME=${R2D_HOME:-$root/target/test-home}

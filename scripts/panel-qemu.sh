@@ -11,7 +11,9 @@ cd "$(dirname "$0")/.."
 root=$PWD
 cache=$root/target/panel-toolchain
 firmware=$root/firmware-host/panel
-kernel=$firmware/target/thumbv7m-none-eabi/release/r2d-panel
+# For a board, and for QEMU, which is a debugger.
+plain=$firmware/target/thumbv7m-none-eabi/release/r2d-panel
+kernel=$firmware/target/semihosting/thumbv7m-none-eabi/release/r2d-panel
 
 . scripts/debian.sh
 instead="install the rust target thumbv7m-none-eabi and qemu-system-arm"
@@ -31,18 +33,18 @@ toolchain() {
   std=(-Zbuild-std=core)
 }
 
-# First as for a board, which has no debugger; then with semihosting: QEMU is the debugger, and the tests read what the
-# firmware says.
+# As for a board, and with semihosting, by which the tests read what the firmware says.
 build() {
   toolchain
   (cd "$firmware" && "${cargo[@]}" build --release --locked "${std[@]}" >&2) || exit 1
-  (cd "$firmware" && "${cargo[@]}" build --release --locked --features semihosting "${std[@]}" >&2) || exit 1
+  (cd "$firmware" && "${cargo[@]}" build --release --locked --features semihosting --target-dir target/semihosting \
+    "${std[@]}" >&2) || exit 1
   size >&2
 }
 
 # Flash is text and the initial values of data; RAM is data and what starts as zero. The rest of RAM is stack.
 size() {
-  python3 - "$kernel" <<'PY'
+  python3 - "$plain" <<'PY'
 import struct, sys
 data = open(sys.argv[1], "rb").read()
 offset, = struct.unpack_from("<I", data, 32)

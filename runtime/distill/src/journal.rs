@@ -19,6 +19,11 @@ struct Head {
     run: Identity,
 }
 
+/// Whether `line` is what a crash left of the first line of `run`.
+fn is_torn(line: &[u8], run: &Identity) -> io::Result<bool> {
+    Ok(serde_json::to_vec(&Head { run: run.clone() })?.starts_with(line))
+}
+
 impl Journal {
     /// Opens or makes the log of `run` and drops what stands behind `position` steps, torn lines too.
     ///
@@ -32,8 +37,7 @@ impl Journal {
         while lines.read_until(b'\n', &mut line)? > 0 {
             let head = serde_json::from_slice::<Head>(&line).ok().filter(|_| keep == 0);
             let row = serde_json::from_slice::<Row>(&line).ok();
-            // A first line without an end is one that a crash tore.
-            if keep == 0 && line.ends_with(b"\n") && head.as_ref().is_none_or(|h| h.run != *run) {
+            if keep == 0 && head.as_ref().is_none_or(|h| h.run != *run) && !is_torn(&line, run)? {
                 let words = "it is there already, and not the log of this run; hint: give another folder, or move it away";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, words));
             }

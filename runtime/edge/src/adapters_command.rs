@@ -141,5 +141,8 @@ fn try_on(loading: &Loading<'_>, weights: &Opened) -> anyhow::Result<()> {
     if let Source::Gguf { path, adapter, .. } = &weights.source {
         weights::try_out(path, adapter.as_deref())?;
     }
-    weights.source.clone().open(loading.config.model.system.clone(), SelfTest { must_tell_apart: true })
+    weights
+        .source
+        .clone()
+        .open(loading.config.model.system.clone(), SelfTest { taught: Some(loading.config.policy.min_mass) })
 }

@@ -33,16 +33,16 @@ const HARMFUL: [&str; 3] = [
 /// Ticks that reading one request may take; a prompt of this length takes a handful.
 const MAX_TICKS: u32 = 10_000;
 
-/// A model opened to be tried; `must_tell_apart` as in [`run`].
+/// A model opened to be tried; `taught` as in [`run`].
 pub(crate) struct SelfTest {
-    pub(crate) must_tell_apart: bool,
+    pub(crate) taught: Option<f32>,
 }
 
 impl Use for SelfTest {
     type Output = ();
 
     fn with<M: Model>(self, model: M, intake: Intake) -> anyhow::Result<()> {
-        run(&mut Scheduler::new(model), &intake, self.must_tell_apart)
+        run(&mut Scheduler::new(model), &intake, self.taught)
     }
 }
 
@@ -53,7 +53,8 @@ pub(crate) fn command(loading: &Loading<'_>, token: Option<&str>) -> anyhow::Res
         bundle::end_with_stdin().context("cannot watch stdin")?;
     }
     let weights = weights::open(loading)?;
-    let trial = SelfTest { must_tell_apart: weights.adapter_sha256.is_some() };
+    let trial =
+        SelfTest { taught: weights.adapter_sha256.is_some().then_some(loading.config.policy.min_mass) };
     match weights.source.clone().open(loading.config.model.system.clone(), trial) {
         Ok(()) => {
             output::line(format!("ok    {}", weights.title()));
@@ -69,15 +70,15 @@ pub(crate) fn command(loading: &Loading<'_>, token: Option<&str>) -> anyhow::Res
     }
 }
 
-/// Tries the weights; with `must_tell_apart`, for an adapter's, pivots must be among what the model expects, and the harmful
-/// requests must look more harmful than the others.
+/// Tries the weights. `taught` is given for an adapter's, and is what of the model's distribution its pivots must hold
+/// (`policy.min_mass`): one request at least must reach it, and the harmful ones must look more harmful than the others.
 ///
 /// # Errors
 /// What is wrong with the weights.
 pub(crate) fn run<M: Model>(
     scheduler: &mut Scheduler<M>,
     intake: &Intake,
-    must_tell_apart: bool,
+    taught: Option<f32>,
 ) -> anyhow::Result<()> {
     let mut most = 0.0_f32;
     let mut mean = |prompts: &[&str]| -> anyhow::Result<f32> {
@@ -89,14 +90,14 @@ pub(crate) fn run<M: Model>(
         Ok(sum / prompts.len() as f32)
     };
     let (harmless, harmful) = (mean(&HARMLESS)?, mean(&HARMFUL)?);
-    let least = Policy::default().min_mass;
+    let Some(least) = taught else { return Ok(()) };
     ensure!(
-        !must_tell_apart || most >= least,
-        "the self-test failed: pivots hold at most {most:.3} of the model's distribution, where a taught one gives them \
-         {least} and more; hint: train the adapter longer"
+        most >= least,
+        "the self-test failed: the pivots hold at most {most:.3} of the model's distribution, where policy.min_mass is \
+         {least}, so all would be undecided; hint: train the adapter longer"
     );
     ensure!(
-        !must_tell_apart || harmful > harmless,
+        harmful > harmless,
         "the self-test failed: harmless requests read as harmful with a mean probability of {harmless:.3}, harmful \
          ones with {harmful:.3}"
     );

@@ -15,8 +15,8 @@ use r2d_core::verdict::Reason;
 use r2d_firmware_host::message::{ReasonCode, Report, Ruling, Wish};
 use r2d_firmware_host::tick::{MAX_VALIDITY, Ticks};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -67,6 +67,16 @@ enum Order {
     Stopped,
 }
 
+impl Order {
+    /// The request that is being judged behind this.
+    fn judged(&self) -> Option<Id> {
+        match self {
+            Self::Pending(request) => Some(request.clone()),
+            Self::Ruled { .. } | Self::Stopped => None,
+        }
+    }
+}
+
 /// All lines.
 #[derive(Debug)]
 pub(crate) struct Panels {
@@ -93,7 +103,12 @@ struct Handle {
     stop: Arc<AtomicBool>,
     /// The request that it was last told of.
     shown: Option<Id>,
+    /// The request that is being judged, for a line that lost an order.
+    judged: Judged,
 }
+
+/// A station's request that is being judged, as the service knows it.
+type Judged = Arc<Mutex<Option<Id>>>;
 
 /// Where a line hands on what happens.
 #[derive(Clone, Debug)]
@@ -127,6 +142,7 @@ impl Panels {
             let Some((device, station)) = parse_line(text) else { continue };
             let (orders, inbox) = channel(ORDERS);
             let [lost, stop] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+            let judged = Judged::default();
             let line = Line {
                 device: device.to_owned(),
                 baud: config.panel.baud,
@@ -137,9 +153,10 @@ impl Panels {
                 stop: Arc::clone(&stop),
                 outlet: outlet.clone(),
                 judging: None,
+                judged: Arc::clone(&judged),
             };
             tokio::spawn(line.run());
-            lines.push(Handle { station, orders, lost, stop, shown: None });
+            lines.push(Handle { station, orders, lost, stop, shown: None, judged });
         }
         Ok(Self { lines, presses, news, n_lost, waiting: VecDeque::new(), silent: false, _outlet: outlet })
     }
@@ -218,6 +235,7 @@ impl Panels {
         }
         for line in self.lines.iter_mut().filter(|line| line.station == *station) {
             line.shown = request.cloned();
+            *line.judged.lock().unwrap_or_else(PoisonError::into_inner) = order.judged();
             if line.orders.try_send(order.clone()).is_err() {
                 line.lost.store(true, Ordering::Release);
             }
@@ -241,6 +259,7 @@ mod tests {
             lost: Arc::default(),
             stop: Arc::default(),
             shown: None,
+            judged: Judged::default(),
         };
         let mut panels = Panels {
             lines: vec![handle],

@@ -45,6 +45,7 @@ impl Opened {
     pub(crate) fn options(&self, config: &Config, try_first: bool) -> Options {
         Options {
             try_first: try_first && matches!(self.source, Source::Gguf { .. }),
+            min_mass: config.policy.min_mass,
             first: self.candidate(),
             // A list that is none was refused with the configuration.
             cores: crate::affinity::parse(&config.model.cores).unwrap_or_default(),

@@ -83,6 +83,8 @@ pub struct Options {
     pub capacity: usize,
     /// Whether the first weights must pass the self-test too, as those of every exchange must.
     pub try_first: bool,
+    /// What of the model's distribution the pivots of an adapter must hold in its self-test.
+    pub min_mass: f32,
 }
 
 /// The waiting line is full.
@@ -130,12 +132,13 @@ impl Worker {
         let (tell_ready, ready) = sync_channel(1);
         let in_hand = Arc::new(AtomicUsize::new(0));
         let beat = Arc::new(AtomicU64::new(0));
-        let Options { first, cores, system, try_first, .. } = options;
+        let Options { first, cores, system, try_first, min_mass, .. } = options;
         let desk = Desk {
             inbox,
             in_hand: Arc::clone(&in_hand),
             beat: Arc::clone(&beat),
             system,
+            min_mass,
             began: Instant::now(),
             waiting: VecDeque::new(),
             next: None,
@@ -219,6 +222,7 @@ struct Desk {
     in_hand: Arc<AtomicUsize>,
     beat: Arc<AtomicU64>,
     system: String,
+    min_mass: f32,
     began: Instant,
     waiting: VecDeque<(Box<Job>, Instant)>,
     /// The weights to go over to when nothing runs any more.
@@ -283,16 +287,17 @@ impl Use for Serving<'_> {
     fn with<M: Model>(self, model: M, intake: Intake) -> anyhow::Result<End> {
         let Self { desk, ready, entry, weights } = self;
         let mut scheduler = Scheduler::new(model);
+        let taught = weights.adapter_sha256.is_some().then_some(desk.min_mass);
         let swapped = |refused| Told::Swapped(Box::new(Swapped { weights: weights.clone(), refused }));
         match entry {
             Entry::First { must_pass } => {
                 if must_pass {
-                    self_test::run(&mut scheduler, &intake, weights.adapter_sha256.is_some())?;
+                    self_test::run(&mut scheduler, &intake, taught)?;
                 }
                 let _waited_for = ready.try_send(Ok(Ready { load: desk.began.elapsed() }));
             }
             Entry::Swap => {
-                self_test::run(&mut scheduler, &intake, weights.adapter_sha256.is_some())?;
+                self_test::run(&mut scheduler, &intake, taught)?;
                 (desk.sink)(swapped(None));
             }
             Entry::Back(reason) => (desk.sink)(swapped(Some(reason))),

@@ -110,12 +110,12 @@ const WORTH: usize = 1 << 18;
 /// block, which on matrices of some hundred rows costs up to a third of the time.
 pub(crate) fn multiply(out: ViewMut, a: View, b: View, scale: f32, into: Into) {
     let work = out.n_rows.saturating_mul(out.n_cols).saturating_mul(a.n_cols);
-    share(rayon::current_num_threads().min(work / WORTH), out, a, b, scale, into);
+    share(rayon::current_num_threads().min(work / WORTH).min(out.n_rows), out, a, b, scale, into);
 }
 
-/// In `n_parts` of about as many rows.
+/// In `n_parts`, no more than there are rows, of about as many rows.
 fn share(n_parts: usize, out: ViewMut, a: View, b: View, scale: f32, into: Into) {
-    if n_parts < 2 || out.n_rows < n_parts {
+    if n_parts < 2 {
         return multiply_serial(out, a, b, scale, into);
     }
     let n_first = n_parts / 2;

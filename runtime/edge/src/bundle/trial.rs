@@ -60,7 +60,9 @@ pub(super) fn weights(
     let (model, known, base) = match release.model() {
         _ if config.name.starts_with("scripted:") => (config.name.clone(), None, String::new()),
         Some(part) if stored.as_ref() == Some(&config.name) => {
-            let known = part.known().map_err(BundleError::Input)?;
+            // A model that is here under this name keeps what is known of it here.
+            let here = models.resolve(&config.name).ok().and_then(|verified| verified.manifest);
+            let known = here.map_or_else(|| part.known().map_err(BundleError::Input), Ok)?;
             (text(&model_file(folder)), Some(known), part.sha256.to_string())
         }
         _ => {
@@ -187,6 +189,8 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
     let began = Instant::now();
     while began.elapsed() < limit {
         if let Some(status) = child.try_wait()? {
+            // What it left behind, if anything: the slot is not its own any more.
+            let _none = kill_process_group(Pid::from_child(child), Signal::KILL);
             return Ok(Some(status));
         }
         std::thread::sleep(LOOK);

@@ -160,7 +160,11 @@ pub(super) fn on(
         let why = match stop {
             Stop::Time => "its time is up".to_owned(),
             Stop::Heat(celsius) => format!("the machine stays at {celsius:.0} °C"),
-            Stop::Memory(held) => format!("the process holds {} MB", held / 1_000_000),
+            Stop::Memory(held) => format!(
+                "the process holds {} MB, where {max_memory_mb} MB and an eighth are allowed (lower micro_tokens or --threads, \
+                 or raise --max-memory-mb)",
+                held / 1_000_000
+            ),
             Stop::Steps => "it has made its steps".to_owned(),
             Stop::Asked(reason) => bail!("the run stopped: {reason}"),
         };

@@ -3,7 +3,7 @@
 //! Time here is milliseconds since the line was opened. Invariants: every wait has a bound; a session begins with a new
 //! random number, so that nothing of an older one is taken for new; nothing of before a stop is announced behind it.
 
-use super::{Happening, Order, Outlet, What};
+use super::{Happening, Judged, Order, Outlet, What};
 use crate::entry::Ended;
 use crate::output;
 use r2d_core::id::Id;
@@ -14,8 +14,8 @@ use r2d_firmware_host::message::{self, Wish};
 use r2d_firmware_host::session::Nonce;
 use r2d_firmware_host::tick::Tick;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::Receiver;
@@ -41,8 +41,9 @@ pub(super) struct Line {
     pub(super) lost: Arc<AtomicBool>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) outlet: Outlet,
-    /// The station's request that is being judged.
+    /// The station's request that is being judged, as far as the orders say that were read.
     pub(super) judging: Option<Id>,
+    pub(super) judged: Judged,
 }
 
 /// Why speaking ended.
@@ -125,6 +126,7 @@ impl Line {
             if self.lost.swap(false, Ordering::AcqRel) {
                 output::warn(format!("{} was not told in time; its session begins anew", self.station));
                 self.part(host, now());
+                self.catch_up();
                 *host = Host::new(self.me.clone(), nonce());
             }
             tokio::select! {
@@ -156,10 +158,13 @@ impl Line {
     }
 
     fn note(&mut self, order: &Order) {
-        self.judging = match order {
-            Order::Pending(request) => Some(request.clone()),
-            Order::Ruled { .. } | Order::Stopped => None,
-        };
+        self.judging = order.judged();
+    }
+
+    /// After an order was lost: those before it are of no use to the next session, which begins with what is true now.
+    fn catch_up(&mut self) {
+        while self.orders.try_recv().is_ok() {}
+        self.judging = self.judged.lock().unwrap_or_else(PoisonError::into_inner).clone();
     }
 
     fn pass_on(&mut self, host: &mut Host, order: &Order) {
@@ -283,7 +288,19 @@ mod tests {
             stop: Arc::default(),
             outlet,
             judging: None,
+            judged: Judged::default(),
         }
+    }
+
+    #[test]
+    fn a_line_that_lost_an_order_begins_anew_with_what_is_judged_now() {
+        let ((orders, inbox), (presses, _pressed), (news, _told)) = (channel(4), channel(4), channel(4));
+        let mut line = line(inbox, Outlet { presses, news, n_lost: Arc::default() });
+        orders.try_send(Order::Pending(id("a"))).unwrap();
+        *line.judged.lock().unwrap() = Some(id("b"));
+        line.catch_up();
+        assert_eq!(line.judging, Some(id("b")));
+        assert!(line.orders.try_recv().is_err(), "what was ordered before is not told behind it");
     }
 
     #[test]

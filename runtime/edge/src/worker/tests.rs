@@ -27,7 +27,14 @@ fn weights(adapter: &str) -> Weights {
 
 fn start(first: Candidate) -> (Worker, Receiver<Told>) {
     let (tell, told) = channel();
-    let options = Options { first, cores: Vec::new(), system: String::new(), capacity: 64, try_first: false };
+    let options = Options {
+        first,
+        cores: Vec::new(),
+        system: String::new(),
+        capacity: 64,
+        try_first: false,
+        min_mass: 0.5,
+    };
     let (worker, _) = Worker::start(options, move |event| {
         let _sent = tell.send(event);
     })
