@@ -133,11 +133,11 @@ fn gather(
     args: &CollectArgs,
 ) -> anyhow::Result<(Counts, Vec<Trajectory>, Vec<Todo>)> {
     let mut counts = Counts { decisions: told.len(), ..Counts::default() };
-    let (mut fit, mut todo) = (Vec::new(), Vec::new());
+    let (mut fit, mut todo, mut is_full) = (Vec::new(), Vec::new(), false);
     for entry in audit::read_from(folder, 1)? {
         let (link, raw) = entry?;
-        if args.limit.is_some_and(|n| fit.len() + todo.len() >= n) || (told.is_empty() && decided.is_empty())
-        {
+        is_full = args.limit.is_some_and(|n| fit.len() + todo.len() >= n);
+        if is_full || (told.is_empty() && decided.is_empty()) {
             break;
         }
         let Entry::Request(record) = parse(&raw, link)? else { continue };
@@ -162,11 +162,12 @@ fn gather(
     if !left.is_empty() {
         left.sort();
         left.truncate(MAX_NAMED);
-        output::note(format!(
-            "{} decisions found no record that was to be taken, such as {}",
-            counts.not_taken,
-            left.join(", ")
-        ));
+        let why = if is_full {
+            "were left when --limit was reached"
+        } else {
+            "found no record that was to be taken"
+        };
+        output::note(format!("{} decisions {why}, such as {}", counts.not_taken, left.join(", ")));
     }
     Ok((counts, fit, todo))
 }
