@@ -26,15 +26,13 @@ fn weights(adapter: &str) -> Weights {
 }
 
 fn start(first: Candidate) -> (Worker, Receiver<Told>) {
+    start_with(first, 0.5)
+}
+
+fn start_with(first: Candidate, min_mass: f32) -> (Worker, Receiver<Told>) {
     let (tell, told) = channel();
-    let options = Options {
-        first,
-        cores: Vec::new(),
-        system: String::new(),
-        capacity: 64,
-        try_first: false,
-        min_mass: 0.5,
-    };
+    let options =
+        Options { first, cores: Vec::new(), system: String::new(), capacity: 64, try_first: false, min_mass };
     let (worker, _) = Worker::start(options, move |event| {
         let _sent = tell.send(event);
     })
@@ -120,6 +118,18 @@ fn weights_that_fail_are_given_back_and_nothing_is_lost() {
         assert!(verdicts.iter().all(|v| (v.1 - 0.1).abs() < 1e-3), "{verdicts:?}");
         assert!(worker.is_alive());
     }
+}
+
+#[test]
+fn an_adapter_whose_pivots_are_too_faint_is_given_back_and_a_bare_model_is_not() {
+    // More than there is: nothing reaches it.
+    let (worker, told) = start_with(candidate("", 0.1, 0.9), 2.0);
+    assert!(worker.swap(candidate("b", 0.1, 0.9)));
+    let (_, exchanges) = listen(&told, 0, 1);
+    let reason = exchanges[0].refused.as_deref().unwrap();
+    assert!(reason.contains("where policy.min_mass is 2"), "{reason}");
+    assert!(worker.swap(candidate("", 0.2, 0.9)));
+    assert_eq!(listen(&told, 0, 1).1[0].refused, None);
 }
 
 #[test]
