@@ -20,6 +20,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
+/// Numbers of a tensor that one task reads: enough that handing them out costs nothing, few enough that a cache holds
+/// them.
+pub(crate) const PIECE: usize = 1 << 15;
+
 /// Why a GGUF file cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -199,8 +203,7 @@ impl Gguf {
             .get(tensor.place.clone())
             .and_then(|all| all.get(rows.start * row_bytes..rows.end * row_bytes))
             .ok_or_else(fault)?;
-        // Pieces large enough that handing them out costs nothing beside reading them.
-        let n_piece = (1_usize << 15).div_ceil(tensor.n_cols);
+        let n_piece = PIECE.div_ceil(tensor.n_cols);
         let read = out
             .par_chunks_mut(n_piece * tensor.n_cols)
             .zip(blocks.par_chunks(n_piece * row_bytes))

@@ -7,13 +7,10 @@
 
 use crate::base::Base;
 use crate::ffi::{Into, View, ViewMut, multiply, multiply_serial};
-use crate::gguf::{GgufError, Tensor};
+use crate::gguf::{GgufError, PIECE, Tensor};
 use crate::lora::{Group, Lora, Slot, Target};
 use crate::random::Stream;
 use rayon::prelude::*;
-
-/// Numbers of a matrix that one task reads.
-const PIECE: usize = 1 << 15;
 
 /// Dropout on what the adapter reads, drawn anew for each matrix and batch.
 #[derive(Clone, Copy, Debug)]

@@ -106,8 +106,8 @@ const WORTH: usize = 1 << 18;
 
 /// `out = scale a b`, or added to what `out` holds, on the threads of the pool that this is called in.
 ///
-/// Each thread makes rows of its own, from beginning to end. The kernels' own sharing has the threads meet at every
-/// block, which on matrices of some hundred rows costs up to a third of the time.
+/// Each thread makes rows of its own, from beginning to end: the kernels' own sharing has the threads meet at every
+/// block.
 pub(crate) fn multiply(out: ViewMut, a: View, b: View, scale: f32, into: Into) {
     let work = out.n_rows.saturating_mul(out.n_cols).saturating_mul(a.n_cols);
     share(rayon::current_num_threads().min(work / WORTH).min(out.n_rows), out, a, b, scale, into);
@@ -140,11 +140,10 @@ pub(crate) fn multiply_serial(out: ViewMut, a: View, b: View, scale: f32, into: 
     if m == 0 || n == 0 {
         return;
     }
-    // SAFETY: `fits` found each view's last element inside its slice when the view was made (a part of a view keeps the
-    // slice from its first row on, with fewer rows), and strides are not
-    // negative, so all that the kernel reads (m x k, k x n) and writes (m x n) lies inside the three slices. Strides
-    // are below the slices' lengths or unused, and those fit an isize. `out` is borrowed mutably, so it overlaps
-    // neither input, and its rows do not overlap each other.
+    // SAFETY: `fits` found each view's last element inside its slice when the view was made, and a part of a view has
+    // the slice from its first row on, with fewer rows. Strides are not negative, so all that the kernel reads (m x k,
+    // k x n) and writes (m x n) lies inside the three slices. Strides are below the slices' lengths or unused, and those
+    // fit an isize. `out` is borrowed mutably, so it overlaps neither input, and its rows do not overlap each other.
     unsafe {
         gemm::gemm(
             m,
