@@ -70,7 +70,7 @@ impl Attention<'_> {
         let n_group = self.hyper.n_head / self.hyper.n_head_kv;
         let pieces = split(&mut room.qkv, self.pack, self.hyper, n_group + 2);
         let heads = split(&mut room.heads, self.pack, self.hyper, n_group);
-        pieces.into_par_iter().zip(heads).for_each_init(
+        pieces.into_par_iter().zip(heads).with_max_len(1).for_each_init(
             Scratch::default,
             |scratch, ((piece, block), (_, heads))| {
                 self.gather(&piece, qkv, block);
@@ -93,7 +93,7 @@ impl Attention<'_> {
         let pieces = split(&mut room.qkv, self.pack, self.hyper, n_group + 2);
         let grads = split(&mut room.d_qkv, self.pack, self.hyper, n_group + 2);
         let heads = split(&mut room.heads, self.pack, self.hyper, n_group);
-        pieces.into_par_iter().zip(grads).zip(heads).for_each_init(
+        pieces.into_par_iter().zip(grads).zip(heads).with_max_len(1).for_each_init(
             Scratch::default,
             |scratch, (((piece, block), (_, grad)), (_, heads))| {
                 self.gather(&piece, qkv, block);

@@ -8,7 +8,7 @@
 pub(crate) mod autograd;
 mod product;
 
-pub(crate) use product::{Into, View, ViewMut, multiply, multiply_serial};
+pub(crate) use product::{Into, View, ViewMut, multiply, multiply_serial, share_rows};
 
 use std::fs::File;
 use std::io;

@@ -4,7 +4,7 @@
 //! Gimpel, arXiv 1606.08415. Rows hold gate and up one behind the other.
 
 use crate::base::Activation;
-use crate::number::{sigmoid, tanh};
+use crate::number::{LANES, sigmoid, tanh};
 use rayon::prelude::*;
 
 /// Rows that one task takes.
@@ -63,14 +63,43 @@ fn rows_back(
         for ((d, gate_up), dm) in rows {
             let (gate, up) = gate_up.split_at(n_ff);
             let (d_gate, d_up) = d.split_at_mut(n_ff);
-            let inputs = gate.iter().zip(up).zip(dm);
-            for ((d_gate, d_up), ((g, u), dm)) in d_gate.iter_mut().zip(d_up).zip(inputs) {
-                let (value, slope) = act(*g);
-                *d_gate = dm * u * slope;
-                *d_up = dm * value;
-            }
+            row_back(gate, up, dm, d_gate, d_up, &act);
         }
     });
+}
+
+/// One row backward: by arrays, as the compiler leaves a loop over five slices in single numbers.
+#[inline(always)]
+fn row_back(
+    gate: &[f32],
+    up: &[f32],
+    dm: &[f32],
+    d_gate: &mut [f32],
+    d_up: &mut [f32],
+    act: &impl Fn(f32) -> (f32, f32),
+) {
+    let (gates, gate_rest) = gate.as_chunks::<LANES>();
+    let (ups, up_rest) = up.as_chunks::<LANES>();
+    let (dms, dm_rest) = dm.as_chunks::<LANES>();
+    let (d_gates, d_gate_rest) = d_gate.as_chunks_mut::<LANES>();
+    let (d_ups, d_up_rest) = d_up.as_chunks_mut::<LANES>();
+    let one = |g: f32, u: f32, dm: f32| {
+        let (value, slope) = act(g);
+        (dm * u * slope, dm * value)
+    };
+    for ((d_gate, d_up), ((gate, up), dm)) in
+        d_gates.iter_mut().zip(d_ups).zip(gates.iter().zip(ups).zip(dms))
+    {
+        let (mut gate_out, mut up_out) = ([0.0; LANES], [0.0; LANES]);
+        for i in 0..LANES {
+            (gate_out[i], up_out[i]) = one(gate[i], up[i], dm[i]);
+        }
+        (*d_gate, *d_up) = (gate_out, up_out);
+    }
+    let inputs = gate_rest.iter().zip(up_rest).zip(dm_rest);
+    for ((d_gate, d_up), ((g, u), dm)) in d_gate_rest.iter_mut().zip(d_up_rest).zip(inputs) {
+        (*d_gate, *d_up) = one(*g, *u, *dm);
+    }
 }
 
 /// Gradients of gate and up from that of `m`.

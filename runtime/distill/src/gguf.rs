@@ -4,6 +4,7 @@
 //! whose asserts end the process on some hostile files. Invariant: a [`Tensor`] in hand lies inside the file, in whole
 //! blocks of a format that ggml can read.
 
+mod blocks;
 mod parse;
 mod value;
 mod write;
@@ -207,7 +208,9 @@ impl Gguf {
         let read = out
             .par_chunks_mut(n_piece * tensor.n_cols)
             .zip(blocks.par_chunks(n_piece * row_bytes))
-            .all(|(out, blocks)| tensor.format.read(blocks, out));
+            .all(|(out, blocks)| {
+                blocks::read(tensor.format.code, blocks, out) || tensor.format.read(blocks, out)
+            });
         if read { Ok(()) } else { Err(fault()) }
     }
 

@@ -10,6 +10,7 @@ use crate::ffi::{Into, View, ViewMut, multiply};
 use crate::gguf::GgufError;
 use crate::norm;
 use crate::number::{exp_sum, max, sigmoid};
+use crate::panels;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -45,9 +46,7 @@ pub(crate) struct Sums {
 /// Memory that the head works in.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
-    x: Vec<f32>,
     normed: Vec<f32>,
-    d: Vec<f32>,
     logits: Vec<f32>,
 }
 
@@ -78,7 +77,7 @@ impl Room {
 /// Numbers of the head's weights that are held at a time.
 pub(crate) fn chunk_len(base: &Base) -> usize {
     let hyper = base.hyper();
-    (CHUNK / hyper.n_embd).clamp(1, hyper.n_vocab) * hyper.n_embd
+    (CHUNK / hyper.n_embd).next_multiple_of(panels::WIDTH).clamp(1, hyper.n_vocab) * hyper.n_embd
 }
 
 /// Logits of rows that have been normed.
@@ -86,24 +85,28 @@ fn logits(base: &Base, x: &[f32], weight: &mut Vec<f32>, out: &mut [f32]) -> Res
     let (d, n_vocab) = (base.hyper().n_embd, base.hyper().n_vocab);
     let n = x.len() / d;
     for_chunks(base, weight, |tokens, weight| {
-        let weight = View::new(weight, tokens.len(), d).transposed();
+        let read = |rows: Range<usize>, out: &mut [f32]| {
+            let rows = tokens.start + rows.start..tokens.start + rows.end;
+            base.gguf().dequantise(&base.head, rows, out)
+        };
+        panels::lay(weight, d, read, |_, _| {})?;
         let out = ViewMut::strided(&mut out[tokens.start..], n, tokens.len(), n_vocab);
-        multiply(out, View::new(x, n, d), weight, 1.0, Into::Fresh);
+        panels::multiply(out, View::new(x, n, d), weight, &[tokens.len()]);
+        Ok(())
     })
 }
 
 fn for_chunks(
     base: &Base,
     weight: &mut Vec<f32>,
-    mut use_chunk: impl FnMut(Range<usize>, &[f32]),
+    mut use_chunk: impl FnMut(Range<usize>, &mut [f32]) -> Result<(), GgufError>,
 ) -> Result<(), GgufError> {
     let (d, n_vocab) = (base.hyper().n_embd, base.hyper().n_vocab);
     let n = chunk_len(base) / d;
     for start in (0..n_vocab).step_by(n) {
         let tokens = start..(start + n).min(n_vocab);
         weight.resize(tokens.len() * d, 0.0);
-        base.gguf().dequantise(&base.head, tokens.clone(), weight)?;
-        use_chunk(tokens, weight);
+        use_chunk(tokens, weight)?;
     }
     Ok(())
 }
@@ -139,7 +142,7 @@ fn losses(z: &mut [f32], row: &LossRow) -> (f64, f64) {
     (swrd, cpo)
 }
 
-/// The losses of `rows`, and, if asked for, the gradient of the last layer's output, zero where no loss is.
+/// The losses of `rows` from the last layer's output there, `x`, and, if asked for, the gradient of that output.
 pub(crate) fn run(
     base: &Base,
     x: &[f32],
@@ -149,14 +152,12 @@ pub(crate) fn run(
     weight: &mut Vec<f32>,
 ) -> Result<Sums, GgufError> {
     let (d, n_vocab, eps) = (base.hyper().n_embd, base.hyper().n_vocab, base.hyper().eps);
-    if let Some(gradient) = &mut gradient {
-        gradient.fill(0.0);
-    }
+    debug_assert_eq!(x.len(), rows.len() * d);
     let mut sums = Sums::default();
-    for rows in rows.chunks(block_rows(n_vocab, rows.len())) {
-        gather(x, rows.iter().map(|r| r.row), d, &mut room.x);
-        room.normed.resize(room.x.len(), 0.0);
-        norm::forward(&room.x, &base.output_norm, eps, &mut room.normed);
+    let n_block = block_rows(n_vocab, rows.len());
+    for (i, (rows, x)) in rows.chunks(n_block).zip(x.chunks(n_block * d)).enumerate() {
+        room.normed.resize(x.len(), 0.0);
+        norm::forward(x, &base.output_norm, eps, &mut room.normed);
         room.logits.resize(rows.len() * n_vocab, 0.0);
         logits(base, &room.normed, weight, &mut room.logits)?;
         let both: Vec<(f64, f64)> =
@@ -166,41 +167,29 @@ pub(crate) fn run(
             sums.cpo += cpo;
         }
         let Some(gradient) = &mut gradient else { continue };
-        room.d.clear();
-        room.d.resize(rows.len() * d, 0.0);
-        let (d_normed, logits) = (&mut room.d, &room.logits);
+        let d_x = &mut gradient[i * n_block * d..][..x.len()];
+        d_x.fill(0.0);
+        let logits = &room.logits;
         for_chunks(base, weight, |tokens, weight| {
+            base.gguf().dequantise(&base.head, tokens.clone(), weight)?;
             let z = View::strided(&logits[tokens.start..], rows.len(), tokens.len(), n_vocab);
-            let out = ViewMut::new(d_normed, rows.len(), d);
+            let out = ViewMut::new(d_x, rows.len(), d);
             multiply(out, z, View::new(weight, tokens.len(), d), 1.0, Into::Sum);
+            Ok(())
         })?;
-        for ((row, d_row), x) in rows.iter().zip(room.d.chunks_exact_mut(d)).zip(room.x.chunks_exact(d)) {
-            norm::row_back(x, &base.output_norm, eps, d_row);
-            gradient[row.row * d..(row.row + 1) * d].copy_from_slice(d_row);
+        for (d_x, x) in d_x.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+            norm::row_back(x, &base.output_norm, eps, d_x);
         }
     }
     Ok(sums)
 }
 
-/// Logits of some rows, all at once: for looking at a few, not for training.
-pub(crate) fn logits_of(
-    base: &Base,
-    x: &[f32],
-    rows: &[usize],
-    weight: &mut Vec<f32>,
-) -> Result<Vec<f32>, GgufError> {
-    let mut picked = Vec::new();
-    gather(x, rows.iter().copied(), base.hyper().n_embd, &mut picked);
-    let mut normed = vec![0.0; picked.len()];
-    norm::forward(&picked, &base.output_norm, base.hyper().eps, &mut normed);
-    let mut out = vec![0.0; rows.len() * base.hyper().n_vocab];
+/// Logits of the last layer's outputs `x`, all at once: for looking at a few, not for training.
+pub(crate) fn logits_of(base: &Base, x: &[f32], weight: &mut Vec<f32>) -> Result<Vec<f32>, GgufError> {
+    let (d, n_vocab) = (base.hyper().n_embd, base.hyper().n_vocab);
+    let mut normed = vec![0.0; x.len()];
+    norm::forward(x, &base.output_norm, base.hyper().eps, &mut normed);
+    let mut out = vec![0.0; x.len() / d * n_vocab];
     logits(base, &normed, weight, &mut out)?;
     Ok(out)
-}
-
-fn gather(x: &[f32], rows: impl Iterator<Item = usize>, d: usize, out: &mut Vec<f32>) {
-    out.clear();
-    for row in rows {
-        out.extend(&x[row * d..(row + 1) * d]);
-    }
 }

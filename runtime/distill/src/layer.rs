@@ -37,13 +37,16 @@ impl<'a> Inner<'a> {
         Self::widths(hyper).iter().sum()
     }
 
-    /// In memory for [`Self::n_per_row`] numbers of each row.
-    pub(crate) fn new(hyper: &Hyper, n_rows: usize, mut memory: &'a mut [f32]) -> Self {
-        let [qkv, middle, gate_up, attention, ffn] = Self::widths(hyper).map(|width| {
-            let (part, rest) = std::mem::take(&mut memory).split_at_mut(n_rows * width);
+    /// In memory for [`Self::n_per_row`] numbers of each row; `n_behind` rows go on behind attention.
+    pub(crate) fn new(hyper: &Hyper, n_rows: usize, n_behind: usize, mut memory: &'a mut [f32]) -> Self {
+        let mut take = |n: usize| {
+            let (part, rest) = std::mem::take(&mut memory).split_at_mut(n);
             memory = rest;
             part
-        });
+        };
+        let [qkv, behind @ ..] = Self::widths(hyper);
+        let qkv = take(n_rows * qkv);
+        let [middle, gate_up, attention, ffn] = behind.map(|width| take(n_behind * width));
         Self { qkv, middle, gate_up, attention, ffn }
     }
 }
@@ -97,6 +100,29 @@ pub(crate) struct Layer<'a> {
     pub(crate) pack: &'a Pack,
     pub(crate) angles: &'a Angles,
     pub(crate) i: usize,
+    /// The rows that anybody wants the output of, in rising order; all of them if none. Every row is a key and a value
+    /// for others, but only these go on behind attention.
+    pub(crate) kept: Option<&'a [usize]>,
+}
+
+/// Rows `kept` of `x` to its front.
+fn compact(x: &mut [f32], width: usize, kept: Option<&[usize]>) {
+    for (i, row) in kept.into_iter().flatten().enumerate() {
+        x.copy_within(row * width..(row + 1) * width, i * width);
+    }
+}
+
+/// Rows at the front of `x` back to where they belong, zeros to the others.
+fn expand(x: &mut [f32], width: usize, kept: Option<&[usize]>) {
+    let Some(kept) = kept else { return };
+    let mut end = x.len();
+    // From the last one on: a row goes to its own place or further back, so those in front of it are still there.
+    for (i, row) in kept.iter().enumerate().rev() {
+        x.copy_within(i * width..(i + 1) * width, row * width);
+        x[(row + 1) * width..end].fill(0.0);
+        end = row * width;
+    }
+    x[..end].fill(0.0);
 }
 
 fn add(sum: &mut [f32], x: &[f32]) {
@@ -118,6 +144,25 @@ impl Layer<'_> {
         Attention { hyper: self.hyper(), layer: self.weights(), pack: self.pack, angles: self.angles }
     }
 
+    /// The matrices for the rows that go on behind attention.
+    fn behind(&self) -> Linear<'_> {
+        Linear { n_rows: self.n_behind(), ..self.linear }
+    }
+
+    /// Rows that go on behind attention.
+    pub(crate) fn n_behind(&self) -> usize {
+        self.kept.map_or(self.linear.n_rows, <[usize]>::len)
+    }
+
+    /// The layer's input, past attention.
+    fn add_input(&self, sum: &mut [f32], x: &[f32]) {
+        let Some(kept) = self.kept else { return add(sum, x) };
+        let width = self.hyper().n_embd;
+        for (sum, row) in sum.chunks_exact_mut(width).zip(kept) {
+            sum.iter_mut().zip(&x[row * width..]).for_each(|(sum, x)| *sum += x);
+        }
+    }
+
     /// Runs the layer; without `out` only as far as backward needs it.
     pub(crate) fn forward(
         &self,
@@ -135,38 +180,42 @@ impl Layer<'_> {
             });
         }
         self.attention().forward(inner.qkv, &mut room.attention, &mut room.heads);
+        compact(&mut room.heads, hyper.n_q(), self.kept);
+        let behind = self.behind();
+        let heads = &room.heads[..behind.n_rows * hyper.n_q()];
         match &weights.post_attention_norm {
-            None => {
-                self.linear.forward(i, Group::O, &room.heads, inner.middle, &mut room.linear)?;
-            }
+            None => behind.forward(i, Group::O, heads, inner.middle, &mut room.linear)?,
             Some(weight) => {
-                self.linear.forward(i, Group::O, &room.heads, inner.attention, &mut room.linear)?;
+                behind.forward(i, Group::O, heads, inner.attention, &mut room.linear)?;
                 norm::forward(inner.attention, weight, hyper.eps, inner.middle);
             }
         }
-        add(inner.middle, x);
-        norm::forward(inner.middle, &weights.ffn_norm, hyper.eps, &mut room.h);
-        self.linear.forward(i, Group::GateUp, &room.h, inner.gate_up, &mut room.linear)?;
+        self.add_input(inner.middle, x);
+        let h = &mut room.h[..inner.middle.len()];
+        norm::forward(inner.middle, &weights.ffn_norm, hyper.eps, h);
+        behind.forward(i, Group::GateUp, h, inner.gate_up, &mut room.linear)?;
         if out.is_none() && weights.post_ffn_norm.is_none() {
             return Ok(());
         }
-        gate::forward(hyper.activation, inner.gate_up, hyper.n_ff, &mut room.m);
+        let m = &mut room.m[..behind.n_rows * hyper.n_ff];
+        gate::forward(hyper.activation, inner.gate_up, hyper.n_ff, m);
         if let Some(weight) = &weights.post_ffn_norm {
-            self.linear.forward(i, Group::Down, &room.m, inner.ffn, &mut room.linear)?;
+            behind.forward(i, Group::Down, m, inner.ffn, &mut room.linear)?;
             if let Some(out) = out {
-                out.resize(x.len(), 0.0);
+                out.resize(inner.middle.len(), 0.0);
                 norm::forward(inner.ffn, weight, hyper.eps, out);
                 add(out, inner.middle);
             }
         } else if let Some(out) = out {
-            out.resize(x.len(), 0.0);
-            self.linear.forward(i, Group::Down, &room.m, out, &mut room.linear)?;
+            out.resize(inner.middle.len(), 0.0);
+            behind.forward(i, Group::Down, m, out, &mut room.linear)?;
             add(out, inner.middle);
         }
         Ok(())
     }
 
-    /// Takes the gradient `d` of the layer's output to that of its input, and adds the adapter's to `grads`.
+    /// Takes the gradient of the layer's output, at the front of `d`, to that of its input, and adds the adapter's to
+    /// `grads`.
     ///
     /// The first layer's input is frozen, so `d` is then left as it is between the layer's parts.
     pub(crate) fn backward(
@@ -179,35 +228,44 @@ impl Layer<'_> {
     ) -> Result<(), GgufError> {
         let (hyper, weights, i, linear) = (self.hyper(), self.weights(), self.i, &self.linear);
         let Room { linear: lin, attention, h, d_h, heads, d_heads, d_qkv, m, d_m, d_gate_up } = room;
+        let behind = self.behind();
+        let n = behind.n_rows;
 
         // The feed-forward part.
+        let (m, d_m) = (&mut m[..n * hyper.n_ff], &mut d_m[..n * hyper.n_ff]);
+        let d_gate_up = &mut d_gate_up[..2 * n * hyper.n_ff];
+        let d_behind = &mut d[..n * hyper.n_embd];
+        let (h_behind, d_h_behind) = (&mut h[..n * hyper.n_embd], &mut d_h[..n * hyper.n_embd]);
         gate::forward(hyper.activation, inner.gate_up, hyper.n_ff, m);
         let d_ffn: &[f32] = match &weights.post_ffn_norm {
-            None => d,
+            None => d_behind,
             Some(weight) => {
-                norm::backward(inner.ffn, weight, hyper.eps, d, d_h);
-                d_h
+                norm::backward(inner.ffn, weight, hyper.eps, d_behind, d_h_behind);
+                d_h_behind
             }
         };
-        linear.input_gradient(i, Group::Down, d_ffn, d_m, lin)?;
-        linear.adapter_gradient(i, Group::Down, m, d_ffn, grads, lin);
+        behind.input_gradient(i, Group::Down, d_ffn, d_m, lin)?;
+        behind.adapter_gradient(i, Group::Down, m, d_ffn, grads, lin);
         gate::backward(hyper.activation, inner.gate_up, hyper.n_ff, d_m, d_gate_up);
-        norm::forward(inner.middle, &weights.ffn_norm, hyper.eps, h);
-        linear.adapter_gradient(i, Group::GateUp, h, d_gate_up, grads, lin);
-        linear.input_gradient(i, Group::GateUp, d_gate_up, d_h, lin)?;
-        norm::backward_into(inner.middle, &weights.ffn_norm, hyper.eps, d_h, d);
+        norm::forward(inner.middle, &weights.ffn_norm, hyper.eps, h_behind);
+        behind.adapter_gradient(i, Group::GateUp, h_behind, d_gate_up, grads, lin);
+        behind.input_gradient(i, Group::GateUp, d_gate_up, d_h_behind, lin)?;
+        norm::backward_into(inner.middle, &weights.ffn_norm, hyper.eps, d_h_behind, d_behind);
 
         // Attention.
         let d_attention: &[f32] = match &weights.post_attention_norm {
-            None => d,
+            None => d_behind,
             Some(weight) => {
-                norm::backward(inner.attention, weight, hyper.eps, d, d_h);
-                d_h
+                norm::backward(inner.attention, weight, hyper.eps, d_behind, d_h_behind);
+                d_h_behind
             }
         };
-        linear.input_gradient(i, Group::O, d_attention, d_heads, lin)?;
+        behind.input_gradient(i, Group::O, d_attention, &mut d_heads[..n * hyper.n_q()], lin)?;
+        expand(d_heads, hyper.n_q(), self.kept);
         self.attention().backward(inner.qkv, d_heads, attention, heads, d_qkv);
-        linear.adapter_gradient(i, Group::O, heads, d_attention, grads, lin);
+        compact(heads, hyper.n_q(), self.kept);
+        behind.adapter_gradient(i, Group::O, &heads[..n * hyper.n_q()], d_attention, grads, lin);
+        expand(d, hyper.n_embd, self.kept);
         norm::forward(x, &weights.attention_norm, hyper.eps, h);
         linear.adapter_gradient(i, Group::Qkv, h, d_qkv, grads, lin);
         if i > 0 {
@@ -215,5 +273,34 @@ impl Layer<'_> {
             norm::backward_into(x, &weights.attention_norm, hyper.eps, d_h, d);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_rows_come_to_the_front_and_go_back() {
+        let all: Vec<f32> = (0..12_u8).map(f32::from).collect();
+        for (kept, front, back) in [
+            (&[][..], &[][..], [0.0; 12]),
+            (
+                &[2, 3, 5],
+                &[4.0, 5.0, 6.0, 7.0, 10.0, 11.0],
+                [0., 0., 0., 0., 4., 5., 6., 7., 0., 0., 10., 11.],
+            ),
+            (&[0, 4], &[0.0, 1.0, 8.0, 9.0], [0., 1., 0., 0., 0., 0., 0., 0., 8., 9., 0., 0.]),
+        ] {
+            let mut x = all.clone();
+            compact(&mut x, 2, Some(kept));
+            assert_eq!(x[..2 * kept.len()], *front);
+            expand(&mut x, 2, Some(kept));
+            assert_eq!(x, back);
+        }
+        let mut x = all.clone();
+        compact(&mut x, 2, None);
+        expand(&mut x, 2, None);
+        assert_eq!(x, all);
     }
 }

@@ -83,6 +83,7 @@ mod norm;
 mod number;
 mod optimiser;
 mod pack;
+mod panels;
 mod pass;
 mod plan;
 pub mod plot;

@@ -9,8 +9,10 @@ use crate::base::Base;
 use crate::ffi::{Into, View, ViewMut, multiply, multiply_serial};
 use crate::gguf::{GgufError, PIECE, Tensor};
 use crate::lora::{Group, Lora, Slot, Target};
+use crate::panels;
 use crate::random::Stream;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Dropout on what the adapter reads, drawn anew for each matrix and batch.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,13 @@ pub(crate) struct Linear<'a> {
     pub(crate) n_rows: usize,
 }
 
+/// What is added to a matrix: the adapter's product there.
+#[derive(Clone, Copy)]
+struct Added<'a> {
+    lora: &'a Lora,
+    slot: &'a Slot,
+}
+
 /// Memory that it works in.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
@@ -67,14 +76,21 @@ impl Linear<'_> {
         sizes.into_iter().max().unwrap_or(0)
     }
 
-    /// Reads a group's weights, rows of q, k and v or gate and up one behind the other.
-    fn load(&self, layer: usize, group: Group, weight: &mut Vec<f32>) -> Result<(), GgufError> {
+    /// Reads a group's weights, those of q, k and v or gate and up one behind the other: `read` is given each matrix,
+    /// its adapter, if it is to be added, and its part of `weight`.
+    fn load(
+        &self,
+        layer: usize,
+        group: Group,
+        weight: &mut Vec<f32>,
+        read: impl Fn(&Tensor, Option<Added>, &mut [f32]) -> Result<(), GgufError>,
+    ) -> Result<(), GgufError> {
         let hyper = self.base.hyper();
         let n_in = group.n_in(hyper);
         let n_out: usize = group.outs(hyper).iter().sum();
         weight.resize(n_in * n_out, 0.0);
         let tensors = &self.base.layers[layer];
-        let adapted = self.lora.filter(|_| self.dropout.is_none()).map(|lora| lora.slots(layer, group));
+        let lora = self.lora.filter(|_| self.dropout.is_none());
         let mut rest = &mut weight[..];
         for target in group.targets() {
             let tensor = match target {
@@ -87,27 +103,42 @@ impl Linear<'_> {
                 Target::Down => &tensors.down,
             };
             let (part, tail) = rest.split_at_mut(tensor.n_rows() * n_in);
-            let slot = adapted.and_then(|slots| slots.slots.iter().find(|slot| slot.target == *target));
-            self.read(tensor, slot, part)?;
+            let added = lora.and_then(|lora| {
+                let slot = lora.slots(layer, group).slots.iter().find(|slot| slot.target == *target)?;
+                Some(Added { lora, slot })
+            });
+            read(tensor, added, part)?;
             rest = tail;
         }
         Ok(())
     }
 
-    /// Reads one matrix, with the adapter on top if it has one there: rows that a cache holds, so that what was just
-    /// written is still at hand for the sum.
-    fn read(&self, tensor: &Tensor, slot: Option<&Slot>, out: &mut [f32]) -> Result<(), GgufError> {
+    /// One matrix as it lies in the file, read in rows that a cache holds, so that what was just written is still at
+    /// hand for the adapter's sum.
+    fn read_rows(&self, tensor: &Tensor, added: Option<Added>, out: &mut [f32]) -> Result<(), GgufError> {
         let n_in = tensor.n_cols();
         let n_piece = PIECE.div_ceil(n_in);
         out.par_chunks_mut(n_piece * n_in).enumerate().try_for_each(|(i, out)| {
             let rows = i * n_piece..i * n_piece + out.len() / n_in;
             self.base.gguf().dequantise(tensor, rows.clone(), out)?;
-            let Some((lora, slot)) = self.lora.zip(slot) else { return Ok(()) };
-            let b = &lora.params[slot.b.clone()][rows.start * lora.rank..rows.end * lora.rank];
-            let a = View::new(&lora.params[slot.a.clone()], lora.rank, n_in);
-            let b = View::new(b, rows.len(), lora.rank);
-            multiply_serial(ViewMut::new(out, rows.len(), n_in), b, a, lora.scale(), Into::Sum);
+            if let Some(Added { lora, slot }) = added {
+                let (a, b) = (lora.a(slot), lora.b(slot, rows.clone()));
+                multiply_serial(ViewMut::new(out, rows.len(), n_in), b, a, lora.scale(), Into::Sum);
+            }
             Ok(())
+        })
+    }
+
+    /// One matrix as panels.
+    fn read_panels(&self, tensor: &Tensor, added: Option<Added>, out: &mut [f32]) -> Result<(), GgufError> {
+        let n_in = tensor.n_cols();
+        let read = |rows: Range<usize>, out: &mut [f32]| self.base.gguf().dequantise(tensor, rows, out);
+        panels::lay(out, n_in, read, |rows, panel| {
+            if let Some(Added { lora, slot }) = added {
+                let panel = ViewMut::new(panel, n_in, rows.len());
+                let (a, b) = (lora.a(slot).transposed(), lora.b(slot, rows).transposed());
+                multiply_serial(panel, a, b, lora.scale(), Into::Sum);
+            }
         })
     }
 
@@ -122,15 +153,15 @@ impl Linear<'_> {
     ) -> Result<(), GgufError> {
         let n_in = group.n_in(self.base.hyper());
         let n_out = y.len() / self.n_rows;
-        self.load(layer, group, &mut room.weight)?;
-        let weight = View::new(&room.weight, n_out, n_in);
+        self.load(layer, group, &mut room.weight, |tensor, added, out| self.read_panels(tensor, added, out))?;
+        let n_outs = group.outs(self.base.hyper());
         let x_view = View::new(x, self.n_rows, n_in);
-        multiply(ViewMut::new(y, self.n_rows, n_out), x_view, weight.transposed(), 1.0, Into::Fresh);
+        panels::multiply(ViewMut::new(y, self.n_rows, n_out), x_view, &room.weight, &n_outs);
         let (Some(lora), Some(dropout)) = (self.lora, self.dropout) else { return Ok(()) };
         for slot in &lora.slots(layer, group).slots {
             dropout.apply(layer, slot.target, x, &mut room.dropped);
             self.inner(lora, slot, &room.dropped, &mut room.u);
-            let b = View::new(&lora.params[slot.b.clone()], slot.columns.len(), lora.rank);
+            let b = lora.b(slot, 0..slot.columns.len());
             let out = ViewMut::strided(&mut y[slot.columns.start..], self.n_rows, slot.columns.len(), n_out);
             let u = View::new(&room.u, self.n_rows, lora.rank);
             multiply(out, u, b.transposed(), lora.scale(), Into::Sum);
@@ -141,14 +172,14 @@ impl Linear<'_> {
     /// u = A x of one matrix.
     fn inner(&self, lora: &Lora, slot: &Slot, x: &[f32], u: &mut Vec<f32>) {
         u.resize(self.n_rows * lora.rank, 0.0);
-        let a = View::new(&lora.params[slot.a.clone()], lora.rank, slot.n_in);
+        let a = lora.a(slot);
         let x = View::new(x, self.n_rows, slot.n_in);
         multiply(ViewMut::new(u, self.n_rows, lora.rank), x, a.transposed(), 1.0, Into::Fresh);
     }
 
     /// v = s Bᵀ dy of one matrix, into columns of `v`.
     fn outer(&self, lora: &Lora, slot: &Slot, dy: View, v: &mut [f32], width: usize) {
-        let b = View::new(&lora.params[slot.b.clone()], slot.columns.len(), lora.rank);
+        let b = lora.b(slot, 0..slot.columns.len());
         multiply(ViewMut::strided(v, self.n_rows, lora.rank, width), dy, b, lora.scale(), Into::Fresh);
     }
 
@@ -169,7 +200,7 @@ impl Linear<'_> {
     ) -> Result<(), GgufError> {
         let n_in = group.n_in(self.base.hyper());
         let n_out = dy.len() / self.n_rows;
-        self.load(layer, group, &mut room.weight)?;
+        self.load(layer, group, &mut room.weight, |tensor, added, out| self.read_rows(tensor, added, out))?;
         let weight = View::new(&room.weight, n_out, n_in);
         let dy_view = View::new(dy, self.n_rows, n_out);
         multiply(ViewMut::new(dx, self.n_rows, n_in), dy_view, weight, 1.0, Into::Fresh);
@@ -179,7 +210,7 @@ impl Linear<'_> {
             room.v.resize(self.n_rows * lora.rank, 0.0);
             self.outer(lora, slot, self.columns(slot, dy), &mut room.v, lora.rank);
             back.resize(dx.len(), 0.0);
-            let a = View::new(&lora.params[slot.a.clone()], lora.rank, n_in);
+            let a = lora.a(slot);
             let v = View::new(&room.v, self.n_rows, lora.rank);
             multiply(ViewMut::new(&mut back, self.n_rows, n_in), v, a, 1.0, Into::Fresh);
             dropout.apply(layer, slot.target, &back, &mut room.dropped);

@@ -6,6 +6,7 @@
 //! `[out][rank]`, both as llama.cpp's adapter files have them.
 
 use crate::base::Hyper;
+use crate::ffi::View;
 use crate::random::Stream;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -177,6 +178,17 @@ impl Lora {
     #[expect(clippy::cast_precision_loss, reason = "ranks are small")]
     pub(crate) fn scale(&self) -> f32 {
         self.alpha / self.rank as f32
+    }
+
+    /// A of a matrix, rank x in.
+    pub(crate) fn a(&self, slot: &Slot) -> View<'_> {
+        View::new(&self.params[slot.a.clone()], self.rank, slot.n_in)
+    }
+
+    /// Some rows of a matrix's B, out x rank.
+    pub(crate) fn b(&self, slot: &Slot, rows: Range<usize>) -> View<'_> {
+        let b = &self.params[slot.b.clone()][rows.start * self.rank..rows.end * self.rank];
+        View::new(b, rows.len(), self.rank)
     }
 
     pub(crate) fn slots(&self, layer: usize, group: Group) -> &Slots {

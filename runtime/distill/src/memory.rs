@@ -71,7 +71,7 @@ pub(crate) fn estimate(base: &Base, lora: &Lora, sizes: Sizes, limit: Option<u64
         ("layer inputs", floats((hyper.n_layer + 2) * hyper.n_embd * n_rows)),
         ("one layer", floats(Room::n_per_row(hyper) * n_rows + scratch + 6 * lora.rank * n_rows)),
         ("weights as floats", floats(weight)),
-        ("logits", logits as u64 + floats(3 * hyper.n_embd * logits / 4 / hyper.n_vocab)),
+        ("logits", logits as u64 + floats(hyper.n_embd * logits / 4 / hyper.n_vocab)),
         ("positions and data", floats(2 * hyper.n_rot * n_longest + 2 * n_tokens)),
     ];
     let fixed: u64 = parts.iter().map(|(_, n)| n).sum();

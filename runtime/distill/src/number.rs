@@ -3,7 +3,7 @@
 //! Invariant: each function adds up in one order that depends on nothing but the length, so results repeat to the bit.
 
 /// Partial sums kept side by side: one 512-bit register of floats.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// e^x to about two units in the last place; Cephes' `expf` (S. L. Moshier), without branches.
 #[inline(always)]

@@ -19,7 +19,16 @@ pub(crate) struct Batch<'a> {
     pub(crate) lora: Option<&'a Lora>,
     pub(crate) dropout: Option<Dropout>,
     pub(crate) pack: &'a Pack,
+    /// In rising order.
     pub(crate) rows: &'a [LossRow],
+}
+
+impl Batch<'_> {
+    /// The rows that have a loss: what the last layer is wanted of.
+    fn kept(&self) -> Vec<usize> {
+        debug_assert!(self.rows.is_sorted_by(|a, b| a.row < b.row));
+        self.rows.iter().map(|row| row.row).collect()
+    }
 }
 
 /// A model ready to run batches.
@@ -88,17 +97,27 @@ impl Pass {
         }
     }
 
-    fn layer<'a>(angles: &'a [Angles; 2], base: &'a Base, batch: &'a Batch, i: usize) -> Layer<'a> {
+    /// A layer, the last one for the rows `kept` alone.
+    fn layer<'a>(
+        angles: &'a [Angles; 2],
+        base: &'a Base,
+        batch: &'a Batch,
+        kept: &'a [usize],
+        i: usize,
+    ) -> Layer<'a> {
         let Batch { lora, dropout, pack, .. } = *batch;
         let linear = Linear { base, lora, dropout, n_rows: pack.n_rows() };
-        Layer { linear, pack, angles: &angles[usize::from(base.layers[i].is_local)], i }
+        let kept = (i + 1 == base.hyper().n_layer).then_some(kept);
+        Layer { linear, pack, angles: &angles[usize::from(base.layers[i].is_local)], i, kept }
     }
 
-    /// Runs all layers, with their inner results at `places`; the last one's output is then in `inputs`.
+    /// Runs all layers, with their inner results at `places`; of the last one's output the rows `kept`, which must rise,
+    /// are then in `inputs`.
     fn forward(
         &mut self,
         base: &Base,
         batch: &Batch,
+        kept: &[usize],
         places: &Places,
         backward: bool,
     ) -> Result<(), GgufError> {
@@ -109,8 +128,8 @@ impl Pass {
         embed(base, &batch.pack.tokens, &mut self.inputs[0])?;
         for i in 0..hyper.n_layer {
             let (before, after) = self.inputs.split_at_mut(i + 1);
-            let mut inner = Inner::new(hyper, n_rows, &mut self.inner[places.of(i)]);
-            let layer = Self::layer(&self.angles, base, batch, i);
+            let layer = Self::layer(&self.angles, base, batch, kept, i);
+            let mut inner = Inner::new(hyper, n_rows, layer.n_behind(), &mut self.inner[places.of(i)]);
             layer.forward(&before[i], &mut inner, Some(&mut after[0]), &mut self.room)?;
         }
         Ok(())
@@ -129,16 +148,20 @@ impl Pass {
     /// The batch's losses, and the adapter's gradients, which are added to `grads`.
     pub(crate) fn train(&mut self, base: &Base, batch: &Batch, grads: &mut [f32]) -> Result<Sums, GgufError> {
         let (hyper, n_layer, n_rows) = (base.hyper(), base.hyper().n_layer, batch.pack.n_rows());
+        let kept = batch.kept();
+        if kept.is_empty() {
+            return Ok(Sums::default());
+        }
         let places = self.places(base, batch, n_layer);
-        self.forward(base, batch, &places, true)?;
-        self.gradient.resize(self.inputs[n_layer].len(), 0.0);
-        let (x, d) = (&self.inputs[n_layer], &mut self.gradient[..]);
+        self.forward(base, batch, &kept, &places, true)?;
+        self.gradient.resize(n_rows * hyper.n_embd, 0.0);
+        let (x, d) = (&self.inputs[n_layer], &mut self.gradient[..kept.len() * hyper.n_embd]);
         let weight = &mut self.room.linear.weight;
         let sums = head::run(base, x, batch.rows, Some(d), &mut self.head, weight)?;
         for i in (0..n_layer).rev() {
-            let layer = Self::layer(&self.angles, base, batch, i);
+            let layer = Self::layer(&self.angles, base, batch, &kept, i);
             let x = &self.inputs[i];
-            let mut inner = Inner::new(hyper, n_rows, &mut self.inner[places.of(i)]);
+            let mut inner = Inner::new(hyper, n_rows, layer.n_behind(), &mut self.inner[places.of(i)]);
             // The last place held the last layer's results behind the way forward.
             if places.is_shared(i) && i + 1 < n_layer {
                 layer.forward(x, &mut inner, None, &mut self.room)?;
@@ -150,13 +173,17 @@ impl Pass {
 
     /// The batch's losses alone.
     pub(crate) fn losses(&mut self, base: &Base, batch: &Batch) -> Result<Sums, GgufError> {
+        let kept = batch.kept();
+        if kept.is_empty() {
+            return Ok(Sums::default());
+        }
         let places = self.places(base, batch, 1);
-        self.forward(base, batch, &places, false)?;
+        self.forward(base, batch, &kept, &places, false)?;
         let x = &self.inputs[base.hyper().n_layer];
         head::run(base, x, batch.rows, None, &mut self.head, &mut self.room.linear.weight)
     }
 
-    /// Logits of some rows of the batch, one behind the other.
+    /// Logits of some rows of the batch, which must rise, one behind the other.
     pub(crate) fn logits(
         &mut self,
         base: &Base,
@@ -164,9 +191,9 @@ impl Pass {
         rows: &[usize],
     ) -> Result<Vec<f32>, GgufError> {
         let places = self.places(base, batch, 1);
-        self.forward(base, batch, &places, false)?;
+        self.forward(base, batch, rows, &places, false)?;
         let x = &self.inputs[base.hyper().n_layer];
-        head::logits_of(base, x, rows, &mut self.room.linear.weight)
+        head::logits_of(base, x, &mut self.room.linear.weight)
     }
 }
 

@@ -3,6 +3,8 @@
 //! Not a linear algebra library. Invariant: a view's last element lies inside its slice, so a product touches nothing
 //! outside the three slices. The same shapes and threads give the same bits: sums run over `k` in one order.
 
+use std::ops::Range;
+
 /// A matrix to read.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
@@ -48,6 +50,10 @@ impl<'a> View<'a> {
         Self { data, n_rows, n_cols, row_stride, col_stride: 1 }
     }
 
+    pub(crate) fn n_cols(&self) -> usize {
+        self.n_cols
+    }
+
     /// Rows for columns.
     pub(crate) fn transposed(self) -> Self {
         Self {
@@ -84,6 +90,12 @@ impl<'a> ViewMut<'a> {
         Self { data, n_rows, n_cols, row_stride }
     }
 
+    /// Some of its columns.
+    pub(crate) fn columns(&mut self, columns: Range<usize>) -> ViewMut<'_> {
+        assert!(columns.end <= self.n_cols, "{columns:?} of {} columns", self.n_cols);
+        ViewMut::strided(&mut self.data[columns.start..], self.n_rows, columns.len(), self.row_stride)
+    }
+
     /// The first `n_rows` rows and the rest, both with a row at least.
     fn split(self, n_rows: usize) -> (Self, Self) {
         assert!(n_rows < self.n_rows, "{n_rows} of {} rows leave none", self.n_rows);
@@ -105,29 +117,32 @@ pub(crate) enum Into {
 const WORTH: usize = 1 << 18;
 
 /// `out = scale a b`, or added to what `out` holds, on the threads of the pool that this is called in.
+pub(crate) fn multiply(out: ViewMut, a: View, b: View, scale: f32, into: Into) {
+    share_rows(out, a, &|out, a| multiply_serial(out, a, b, scale, into));
+}
+
+/// Has `product` make rows of `out` from the same rows of `a`, all in all `out.n_cols` x `a.n_cols` multiplications for
+/// each, on the threads of the pool that this is called in.
 ///
 /// Each thread makes rows of its own, from beginning to end: the kernels' own sharing has the threads meet at every
 /// block.
-pub(crate) fn multiply(out: ViewMut, a: View, b: View, scale: f32, into: Into) {
+pub(crate) fn share_rows(out: ViewMut, a: View, product: &(impl Fn(ViewMut, View) + Sync)) {
     let work = out.n_rows.saturating_mul(out.n_cols).saturating_mul(a.n_cols);
-    share(rayon::current_num_threads().min(work / WORTH).min(out.n_rows), out, a, b, scale, into);
+    share(rayon::current_num_threads().min(work / WORTH).min(out.n_rows), out, a, product);
 }
 
 /// In `n_parts`, no more than there are rows, of about as many rows.
-fn share(n_parts: usize, out: ViewMut, a: View, b: View, scale: f32, into: Into) {
+fn share(n_parts: usize, out: ViewMut, a: View, product: &(impl Fn(ViewMut, View) + Sync)) {
     if n_parts < 2 {
-        return multiply_serial(out, a, b, scale, into);
+        return product(out, a);
     }
     let n_first = n_parts / 2;
     let n_rows = out.n_rows * n_first / n_parts;
     let ((out, out_rest), (a, a_rest)) = (out.split(n_rows), a.split(n_rows));
-    rayon::join(
-        || share(n_first, out, a, b, scale, into),
-        || share(n_parts - n_first, out_rest, a_rest, b, scale, into),
-    );
+    rayon::join(|| share(n_first, out, a, product), || share(n_parts - n_first, out_rest, a_rest, product));
 }
 
-/// The same on the calling thread.
+/// [`multiply`] on the calling thread.
 pub(crate) fn multiply_serial(out: ViewMut, a: View, b: View, scale: f32, into: Into) {
     let (m, n, k) = (a.n_rows, b.n_cols, a.n_cols);
     assert!(
