@@ -59,12 +59,11 @@ fn transpose(rows: &[f32], n_in: usize, out: &mut [f32], width: usize) {
 #[inline(always)]
 fn tile(rows: &[f32], n_in: usize, out: &mut [f32], width: usize) -> Option<()> {
     let mut tile = [[0.0; TILE]; TILE];
-    for i in 0..TILE {
-        let row = rows.get(i * n_in..)?.first_chunk::<TILE>()?;
-        (0..TILE).for_each(|k| tile[k][i] = row[k]);
+    for (i, row) in tile.iter_mut().enumerate() {
+        *row = *rows.get(i * n_in..)?.first_chunk()?;
     }
-    for (k, column) in tile.into_iter().enumerate() {
-        *out.get_mut(k * width..)?.first_chunk_mut()? = column;
+    for k in 0..TILE {
+        *out.get_mut(k * width..)?.first_chunk_mut()? = tile.map(|row| row[k]);
     }
     Some(())
 }
