@@ -51,6 +51,10 @@ pub(crate) struct Format {
 pub(crate) const F32: u32 = ggml_sys::GGML_TYPE_F32;
 /// ggml's number for f16.
 pub(crate) const F16: u32 = ggml_sys::GGML_TYPE_F16;
+/// ggml's numbers for blocks of 4 bits with a scale, with a scale and a least value, and of 8 bits with a scale.
+pub(crate) const Q4_0: u32 = ggml_sys::GGML_TYPE_Q4_0;
+pub(crate) const Q4_1: u32 = ggml_sys::GGML_TYPE_Q4_1;
+pub(crate) const Q8_0: u32 = ggml_sys::GGML_TYPE_Q8_0;
 
 impl Format {
     /// The format with this number; none if ggml does not know it or cannot read it as floats.

@@ -4,6 +4,7 @@
 //! other: a tenth of a training run's time in the formats below. The layouts are those of llama.cpp's `ggml-common.h`:
 //! scales as 16-bit floats in front, then 32 numbers. Invariant: the same bits as ggml's.
 
+use crate::ffi::{Q4_0, Q4_1, Q8_0};
 use half::f16;
 
 /// Numbers in a block.
@@ -12,15 +13,15 @@ const N: usize = 32;
 /// Reads `out` from whole blocks. False, and `out` as it was, where the format is none of these.
 pub(super) fn read(format: u32, blocks: &[u8], out: &mut [f32]) -> bool {
     match format {
-        ggml_sys::GGML_TYPE_Q4_0 => each(blocks, out, |[d0, d1, q @ ..]: &[u8; 2 + N / 2], out| {
+        Q4_0 => each(blocks, out, |[d0, d1, q @ ..]: &[u8; 2 + N / 2], out| {
             let d = scale([*d0, *d1]);
             nibbles(q, out, |q| (q - 8.0) * d);
         }),
-        ggml_sys::GGML_TYPE_Q4_1 => each(blocks, out, |[d0, d1, m0, m1, q @ ..]: &[u8; 4 + N / 2], out| {
+        Q4_1 => each(blocks, out, |[d0, d1, m0, m1, q @ ..]: &[u8; 4 + N / 2], out| {
             let (d, m) = (scale([*d0, *d1]), scale([*m0, *m1]));
             nibbles(q, out, |q| q * d + m);
         }),
-        ggml_sys::GGML_TYPE_Q8_0 => each(blocks, out, |[d0, d1, q @ ..]: &[u8; 2 + N], out| {
+        Q8_0 => each(blocks, out, |[d0, d1, q @ ..]: &[u8; 2 + N], out| {
             let d = scale([*d0, *d1]);
             for i in 0..N {
                 out[i] = f32::from(q[i].cast_signed()) * d;
@@ -54,11 +55,11 @@ fn nibbles(q: &[u8; N / 2], out: &mut [f32; N], value: impl Fn(f32) -> f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ffi::Format;
+    use crate::ffi::{F32, Format};
 
     #[test]
     fn the_bits_are_those_of_ggml() {
-        for code in [ggml_sys::GGML_TYPE_Q4_0, ggml_sys::GGML_TYPE_Q4_1, ggml_sys::GGML_TYPE_Q8_0] {
+        for code in [Q4_0, Q4_1, Q8_0] {
             let format = Format::find(code).unwrap();
             let n_blocks = 4099;
             // Every byte at every place of a block, in scales too: zeros of both signs, denormals, infinities, NaN.
@@ -77,6 +78,6 @@ mod tests {
                 "format {code} gives no numbers"
             );
         }
-        assert!(!read(ggml_sys::GGML_TYPE_F32, &[0; 4], &mut [0.0]));
+        assert!(!read(F32, &[0; 4], &mut [0.0]));
     }
 }
