@@ -70,6 +70,7 @@ impl Attention<'_> {
         let n_group = self.hyper.n_head / self.hyper.n_head_kv;
         let pieces = split(&mut room.qkv, self.pack, self.hyper, n_group + 2);
         let heads = split(&mut room.heads, self.pack, self.hyper, n_group);
+        // Piece by piece: they differ in size, and a thread that is done takes the next.
         pieces.into_par_iter().zip(heads).with_max_len(1).for_each_init(
             Scratch::default,
             |scratch, ((piece, block), (_, heads))| {

@@ -1,7 +1,7 @@
 //! The plainest block formats as floats, in code that the compiler makes vector code of.
 //!
 //! ggml reads every format, but its readers are built for the least CPU of an architecture and take one number after the
-//! other: a tenth of a training run's time in the formats below. The layouts are those of llama.cpp's `ggml-common.h`:
+//! other: a twentieth of a training run's processor time in the formats below. The layouts are those of llama.cpp's `ggml-common.h`:
 //! scales as 16-bit floats in front, then 32 numbers. Invariant: the same bits as ggml's.
 
 use crate::ffi::{Q4_0, Q4_1, Q8_0};
