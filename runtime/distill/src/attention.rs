@@ -56,7 +56,7 @@ impl Room {
     }
 }
 
-/// Scores of some queries, one thread's.
+/// Scores of some queries, one piece's.
 #[derive(Default)]
 struct Scratch {
     p: Vec<f32>,

@@ -21,3 +21,19 @@ pub fn logits(base: &Base, lora: Option<&Lora>, tokens: &[u32]) -> Result<Vec<f3
     let batch = Batch { lora, dropout: None, pack: &pack, rows: &[] };
     Pass::new(base, tokens.len()).logits(base, &batch, &rows)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tiny;
+
+    #[test]
+    fn no_tokens_have_no_logits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.gguf");
+        tiny::write(&path, "llama", 7);
+        let base = Base::open(&path).unwrap();
+        assert!(logits(&base, None, &[]).unwrap().is_empty());
+        assert_eq!(logits(&base, None, &[1, 2]).unwrap().len(), 2 * base.hyper().n_vocab);
+    }
+}

@@ -37,7 +37,8 @@ impl fmt::Display for Estimate {
     }
 }
 
-/// Bytes that each thread takes beside its scores: what it touches of its stack, and packed pieces of matrices.
+/// Bytes that each thread takes beside its scores: what it touches of its stack, packed pieces of matrices, and rows on
+/// their way into a panel.
 const PER_THREAD: u64 = 4 << 20;
 /// One part in so many is added for the allocator: what lies between lists, and pages that are held in part.
 const ALLOCATOR: u64 = 32;

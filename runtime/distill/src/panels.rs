@@ -1,17 +1,19 @@
 //! Frozen matrices laid out for the way forward: x Wᵀ without a second look for what belongs together.
 //!
 //! The matrix kernels want the numbers that they multiply side by side to lie side by side; in a file they lie a row
-//! apart, and every thread of every product would pack them anew: a tenth of a training run's processor time. So rows of
+//! apart, and every thread of every product would gather them anew: a tenth of a training run's processor time. So rows of
 //! W become panels as they are read: [`WIDTH`] rows of one matrix, transposed, as a block of its own. Not a format:
 //! panels live as long as one product. Invariant: a panel never has rows of two matrices.
 
 use crate::ffi::{Into, View, ViewMut, multiply_serial, share_rows};
+use crate::gguf::PIECE;
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// Rows of a matrix in a panel: what the widest kernel takes at once (four registers of 16 floats).
 pub(crate) const WIDTH: usize = 64;
-/// Rows that are read before they are transposed: few enough that a core's first cache holds them.
+/// Most rows that are read before they are transposed, of wide matrices fewer: a core's caches hold them, and they are
+/// one task's to read.
 const ROWS: usize = 16;
 /// Side of the tiles that are transposed in registers.
 const TILE: usize = 4;
@@ -25,10 +27,11 @@ pub(crate) fn lay<E: Send>(
     read: impl Fn(Range<usize>, &mut [f32]) -> Result<(), E> + Sync,
     finish: impl Fn(Range<usize>, &mut [f32]) + Sync,
 ) -> Result<(), E> {
+    let n_rows = (PIECE / n_in).clamp(TILE, ROWS);
     panels.par_chunks_mut(WIDTH * n_in).enumerate().try_for_each_init(Vec::new, |rows, (i, panel)| {
         let (start, width) = (i * WIDTH, panel.len() / n_in);
-        for first in (0..width).step_by(ROWS) {
-            let n = ROWS.min(width - first);
+        for first in (0..width).step_by(n_rows) {
+            let n = n_rows.min(width - first);
             rows.resize(n * n_in, 0.0);
             read(start + first..start + first + n, rows)?;
             transpose(rows, n_in, &mut panel[first..], width);
@@ -121,7 +124,10 @@ mod tests {
             lay(panels, n_in, read, finish).unwrap();
         }
         let mut out = vec![f32::NAN; n_rows * n_out];
-        multiply(ViewMut::new(&mut out, n_rows, n_out), View::new(&x, n_rows, n_in), &panels, &n_outs);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("two threads");
+        pool.install(|| {
+            multiply(ViewMut::new(&mut out, n_rows, n_out), View::new(&x, n_rows, n_in), &panels, &n_outs);
+        });
         let firsts = [0, n_outs[0], n_outs[0] + n_outs[1]];
         for (x, out) in x.chunks(n_in).zip(out.chunks(n_out)) {
             for (o, (w, out)) in w.chunks(n_in).zip(out).enumerate() {

@@ -26,7 +26,6 @@ pub(crate) struct Batch<'a> {
 impl Batch<'_> {
     /// The rows that have a loss: what the last layer is wanted of.
     fn kept(&self) -> Vec<usize> {
-        debug_assert!(self.rows.is_sorted_by(|a, b| a.row < b.row));
         self.rows.iter().map(|row| row.row).collect()
     }
 }
@@ -124,6 +123,7 @@ impl Pass {
         let hyper = base.hyper();
         let n_rows = batch.pack.n_rows();
         debug_assert!(batch.pack.n_longest() <= self.n_positions);
+        assert!(kept.is_sorted_by(|a, b| a < b), "rows of the last layer must rise");
         self.room.resize(hyper, n_rows, backward);
         embed(base, &batch.pack.tokens, &mut self.inputs[0])?;
         for i in 0..hyper.n_layer {
@@ -190,6 +190,9 @@ impl Pass {
         batch: &Batch,
         rows: &[usize],
     ) -> Result<Vec<f32>, GgufError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
         let places = self.places(base, batch, 1);
         self.forward(base, batch, rows, &places, false)?;
         let x = &self.inputs[base.hyper().n_layer];
