@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs, runs, upgrades, bundles, removes and purges a package of this machine's architecture in a small Debian system of its own,
-# a folder under target/ (debootstrap, 200 MB). Needs root for chroot; systemd does not run in there, so the unit is only
-# looked over.
+# Installs, runs, upgrades, bundles, removes and purges a package in a small Debian system of its own, a folder under target/
+# (debootstrap, 200 MB). Needs root for chroot; systemd does not run in there, so the unit is only looked over.
 #   sudo ./scripts/check-package.sh target/package/r2d-edge_0.1.0-1_amd64.deb [MODEL_HOME]
+# A package of another architecture is run under qemu-user, which the kernel is told of (binfmt_misc): it takes most of an hour.
 # MODEL_HOME is a state folder that holds the default model (target/test-home, where ./scripts/test.sh leaves it).
 set -euo pipefail
 deb=$(realpath "${1:?usage: check-package.sh DEB [MODEL_HOME]}")
@@ -13,10 +13,25 @@ need debootstrap=debootstrap dpkg-deb=dpkg mosquitto_pub=mosquitto-clients syste
 [ "$(id -u)" = 0 ] || { echo "check-package.sh: needs root for chroot" >&2; exit 2; }
 [ -f "$models/model.gguf" ] || { echo "check-package.sh: $models holds no model; hint: ./scripts/test.sh first" >&2; exit 2; }
 
-system=$PWD/target/package/system
-fresh=$PWD/target/package/fresh
+arch=$(dpkg-deb -f "$deb" Architecture)
+# How long a reading may take, in seconds, and what the program is told for it.
+wait=60
+judge=()
+if [ "$arch" != "$(dpkg --print-architecture)" ]; then
+  need qemu-aarch64-static=qemu-user-static update-binfmts=binfmt-support
+  [ "$arch" = arm64 ] && [ -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ] || {
+    echo "check-package.sh: this machine's kernel starts no programs for $arch; hint: update-binfmts --enable qemu-aarch64" >&2
+    exit 2
+  }
+  # Under qemu a model reads a token in a second or two.
+  wait=1800
+  judge=(--set policy.depth=none --set "policy.deadline_ms=${wait}000")
+fi
+
+system=$PWD/target/package/system-$arch
+fresh=$PWD/target/package/fresh-$arch
 release=$(. /etc/os-release && echo "${VERSION_CODENAME:?}")
-[ -e "$fresh/.complete" ] || { rm -rf "$fresh"; debootstrap --variant=minbase "$release" "$fresh" >&2; touch "$fresh/.complete"; }
+[ -e "$fresh/.complete" ] || { rm -rf "$fresh"; debootstrap --arch="$arch" --variant=minbase "$release" "$fresh" >&2; touch "$fresh/.complete"; }
 unmount() { if mountpoint -q "$system/proc"; then umount "$system/proc" || umount --lazy "$system/proc"; fi; }
 trap unmount EXIT
 unmount
@@ -57,17 +72,17 @@ chown -R nobody "$system/var/lib/r2d-edge"
 as_service=(unshare --mount --propagation private sh -c '
   mount --rbind "$0" "$0" && mount --bind "$0/var/lib/r2d-edge" "$0/var/lib/r2d-edge" && mount -o remount,bind,ro "$0"
   exec chroot --userspec=nobody "$0" /usr/bin/env -i PATH=/usr/bin STATE_DIRECTORY=/var/lib/r2d-edge "$@"' "$system")
-"${as_service[@]}" r2d-edge check "How do I oil the chain of a hoist?" || [ $? = 1 ] || fail "check did not end as it should"
+"${as_service[@]}" r2d-edge check "${judge[@]}" "How do I oil the chain of a hoist?" || [ $? = 1 ] || fail "check did not end as it should"
 
 step serve and a verdict
 port=$((20000 + RANDOM % 20000))
-"${as_service[@]}" /usr/lib/r2d-edge/release serve --set mqtt.listen=127.0.0.1:$port --set policy.depth=none 2>"$system/tmp/serve.log" &
+"${as_service[@]}" /usr/lib/r2d-edge/release serve --set mqtt.listen=127.0.0.1:$port --set policy.depth=none "${judge[@]}" 2>"$system/tmp/serve.log" &
 service=$!
 trap 'kill $service 2>/dev/null || true; unmount' EXIT
-for _ in $(seq 300); do grep -q '^ready' "$system/tmp/serve.log" && break; sleep 0.2; done
-grep -q '^ready' "$system/tmp/serve.log" || { cat "$system/tmp/serve.log" >&2; fail "serve was not ready after a minute"; }
+for _ in $(seq $((wait * 5))); do grep -q '^ready' "$system/tmp/serve.log" && break; kill -0 $service || break; sleep 0.2; done
+grep -q '^ready' "$system/tmp/serve.log" || { cat "$system/tmp/serve.log" >&2; fail "serve was not ready after $wait s"; }
 base=r2d/v1/site/area/line/$(sed -n 's#.*r2d/v1/site/area/line/\([A-Za-z0-9_-]*\).*#\1#p' "$system/tmp/serve.log" | head -1)
-timeout 60 mosquitto_sub -p $port -t "$base/verdict" -C 1 >"$system/tmp/verdict" &
+timeout "$wait" mosquitto_sub -p $port -t "$base/verdict" -C 1 >"$system/tmp/verdict" &
 sub=$!
 sleep 1
 mosquitto_pub -q 1 -p $port -t "$base/req/check" -m '{"id":"package-1","prompt":"How do I oil the chain of a hoist?"}'
@@ -107,7 +122,7 @@ bundle install --public-key /tmp/bundle.pub /tmp/7.r2d && fail "an older release
 bundle rollback
 bundle status | grep 'in force .*version 7 of' || fail "the release before is not in force"
 chown -R nobody "$system/var/lib/r2d-edge"
-"${as_service[@]}" /usr/lib/r2d-edge/release check "How do I oil the chain of a hoist?" || [ $? = 1 ] || fail "the release does not run"
+"${as_service[@]}" /usr/lib/r2d-edge/release check "${judge[@]}" "How do I oil the chain of a hoist?" || [ $? = 1 ] || fail "the release does not run"
 rm "$system"/tmp/*.r2d "$system$named"
 
 step remove and purge

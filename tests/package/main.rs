@@ -81,6 +81,9 @@ fn the_unit_allows_every_serial_line_that_a_board_profile_names() {
     let unit = fs::read_to_string(root().join("scripts/package/r2d-edge.service")).unwrap();
     for board in fs::read_dir(root().join("boards")).unwrap() {
         let path = board.unwrap().path();
+        if path.extension().is_none_or(|kind| kind != "toml") {
+            continue;
+        }
         let profile: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
         // The service is systemd's: no Mac has it.
         if profile["match"].get("os").is_some_and(|os| os.as_str() == Some("macos")) {
