@@ -19,11 +19,13 @@ root=$PWD
 instead="rustup target add aarch64-unknown-linux-gnu"
 level=${1:-dotprod}
 what=${2:-build}
+usage="usage: build-arm64.sh [plain|dotprod|i8mm] [build|test]"
+case "$what" in build | test) ;; *) echo "$usage" >&2; exit 2 ;; esac
 case "$level" in
   plain) ARM_ARCH=armv8-a ;;
   dotprod) ARM_ARCH=armv8.2-a+dotprod+fp16 ;;
   i8mm) ARM_ARCH=armv8.6-a+dotprod+fp16+i8mm ;;
-  *) echo "usage: build-arm64.sh [plain|dotprod|i8mm] [build|test]" >&2; exit 2 ;;
+  *) echo "$usage" >&2; exit 2 ;;
 esac
 fail() { echo "build-arm64.sh: $1" >&2; exit "${2:-1}"; }
 if [ "$what" = test ]; then

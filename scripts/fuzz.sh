@@ -15,19 +15,22 @@ case "$seconds" in '' | *[!0-9]*) echo "usage: fuzz.sh [SECONDS] [frame|panel|ta
 shift || true
 [ $# -gt 0 ] || set -- frame panel talk message
 
-said=
 for target; do
   case "$target" in
-    frame | panel | talk) folder=firmware-host/fuzz ;;
-    message) folder=runtime/edge/fuzz ;;
+    frame | panel | talk | message) ;;
     *) echo "fuzz.sh: no target $target; there are frame, panel, talk and message" >&2; exit 2 ;;
   esac
-  log=$(mktemp)
+done
+
+said=
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+for target; do
+  if [ "$target" = message ]; then folder=runtime/edge/fuzz; else folder=firmware-host/fuzz; fi
   # The sanitizer is a flag of nightly compilers, which the project's own takes with this word.
   RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir "$folder" "$target" -- -max_total_time="$seconds" -print_final_stats=1 \
     2>&1 | tee "$log" >&2
   said+="$target: $(sed -n 's/^Done \([0-9]*\) runs in \([0-9]*\) second.*/\1 runs in \2 s/p' "$log"), $(
     sed -n 's/.*cov: \([0-9]*\) .*/\1/p' "$log" | tail -1) edges covered"$'\n'
-  rm "$log"
 done
 printf %s "$said"

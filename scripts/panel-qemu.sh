@@ -3,7 +3,7 @@
 #   ./scripts/panel-qemu.sh test     build, say size and memory, run the tests against it in QEMU (default)
 #   ./scripts/panel-qemu.sh build    build, say size and memory
 #   ./scripts/panel-qemu.sh env      build, and print what the tests need as shell commands; exit 3: not to be had here
-#   ./scripts/panel-qemu.sh run      run it: the line at a socket, buttons from the keyboard
+#   ./scripts/panel-qemu.sh run      run it: the line as a serial device of this machine, buttons from the keyboard
 # With the target thumbv7m-none-eabi and qemu-system-arm installed those are used. Otherwise Debian's packages are
 # unpacked into a folder under target/: nothing on the machine is replaced, nothing is installed.
 set -euo pipefail
@@ -101,10 +101,10 @@ case "${1:-test}" in
   run)
     build
     emulator
-    socket=$root/target/panel.sock
-    echo "the line is the socket ${socket#"$root"/}; keys: s stop, r reset, a approve, 1 to 9 ask" >&2
+    echo "keys: s stop, r reset, a approve, 1 to 9 ask; ctrl-a x ends it. QEMU names the line's device, /dev/pts/N:" >&2
+    echo "  r2d-edge serve --set 'panel.lines=[\"/dev/pts/N=press-4\"]'" >&2
     exec "$qemu" -cpu cortex-m3 -M lm3s6965evb -display none -monitor none -semihosting-config enable=on,target=native \
-      -serial "unix:$socket,server=on,wait=off" -serial mon:stdio -kernel "$kernel"
+      -serial pty -serial mon:stdio -kernel "$kernel"
     ;;
   *) echo "usage: panel-qemu.sh [test|build|env|run]" >&2; exit 2 ;;
 esac

@@ -3,7 +3,8 @@
 //! Not the link and not the wiring. Its mutators belong to [`crate::panel::Panel`], so that nothing but a frame of
 //! an established session reaches them. Invariant: the gate is open exactly while it is not latched, beats arrive,
 //! and an unexpired `allow` for its station and its pending request stands; a refused message closes it; a fault
-//! latches it until a person presses reset, and reset opens nothing.
+//! latches it until a person presses reset, and reset opens nothing; no ruling from before the host heard of a stop counts
+//! behind it.
 
 use crate::cause::{Cause, Rejection};
 use crate::message::{Message, Permit, Ruled, Ruling};
@@ -19,6 +20,8 @@ pub struct Gate {
     state: State,
     /// The request that was refused last. Nothing but the next refusal replaces it, not even reset.
     refused: Option<Id>,
+    /// Rulings as of an earlier moment count no more.
+    rulings_since: Tick,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +73,13 @@ impl Gate {
     /// A gate after power-up: latched. What was permitted before a power cut is not permitted after it.
     #[must_use]
     pub const fn new(station: Id) -> Self {
-        Self { station, watchdog: Watchdog::unfed(), state: State::Latched(Cause::PowerUp), refused: None }
+        Self {
+            station,
+            watchdog: Watchdog::unfed(),
+            state: State::Latched(Cause::PowerUp),
+            refused: None,
+            rulings_since: Tick(0),
+        }
     }
 
     /// The station.
@@ -140,13 +149,21 @@ impl Gate {
         self.latch(cause);
     }
 
+    /// Whether a reset would do anything.
+    pub(crate) fn may_reset(&self, now: Tick) -> Result<(), ResetError> {
+        if self.watchdog.is_fed(now) { Ok(()) } else { Err(ResetError::Silent) }
+    }
+
     /// A person pressed reset. Closes and releases; a new request must come before anything opens.
     pub(crate) fn reset(&mut self, now: Tick) -> Result<(), ResetError> {
-        if !self.watchdog.is_fed(now) {
-            return Err(ResetError::Silent);
-        }
+        self.may_reset(now)?;
         self.state = State::Unsettled;
         Ok(())
+    }
+
+    /// From now on a ruling counts only if it was made with this end's `moment` in mind, or a later one.
+    pub(crate) fn rule_anew(&mut self, moment: Tick) {
+        self.rulings_since = moment;
     }
 
     /// Takes a message of the established session. What is refused closes the gate.
@@ -192,7 +209,7 @@ impl Gate {
         if self.request() != Some(&ruled.request) {
             return Err(Rejection::Request);
         }
-        if !now.is_within(ruled.as_of, MAX_AGE) {
+        if ruled.as_of < self.rulings_since || !now.is_within(ruled.as_of, MAX_AGE) {
             return Err(Rejection::Stale);
         }
         let until = ruled.as_of.after(ruled.valid.min(MAX_VALIDITY));

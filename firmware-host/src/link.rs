@@ -160,6 +160,13 @@ impl Link {
         self.outbox.is_empty()
     }
 
+    /// Has the next beat of a session sent at this moment, if it is not due before.
+    pub fn beat_by(&mut self, at: Tick) {
+        if let Phase::Up(up) = &mut self.phase {
+            up.beat_at = up.beat_at.min(at);
+        }
+    }
+
     /// The newest tick of the other end's counter that was heard in this session.
     #[must_use]
     pub const fn heard(&self) -> Option<Tick> {

@@ -2,7 +2,8 @@
 //!
 //! Not the wiring: the firmware moves bytes, counts ticks, samples contacts and sets outputs as [`Panel::outputs`]
 //! says. Invariant: outputs are a function of the gate at `now`, so that a loop that is late closes in time all the
-//! same; reports are told to the host, and never needed by the gate; the host hears of a stop before any later reset.
+//! same; reports are told to the host, and never needed by the gate; no reset before the host has heard of the stop, and
+//! behind it no ruling that the host queued before it had.
 
 use crate::button::Button;
 use crate::cause::{Cause, CauseCode, Rejection};
@@ -13,7 +14,7 @@ use crate::light::Light;
 use crate::link::{Counters, Event, Link, SendError};
 use crate::message::{Message, Permit, Press, Report, Ruling, Wish};
 use crate::session::Nonce;
-use crate::tick::Tick;
+use crate::tick::{Tick, Ticks};
 use r2d_core::id::Id;
 
 /// What the firmware sets.
@@ -31,6 +32,8 @@ pub struct Outputs {
 pub enum PressError {
     /// Reset: the fault is still there.
     Reset(ResetError),
+    /// Reset: the host has not acknowledged the stop yet.
+    StopUnheard,
     /// Approve: nobody asks for it.
     NothingToApprove,
     /// The host was not told.
@@ -89,7 +92,7 @@ impl Panel {
         }
         self.gate.tick(now);
         // What is still owed is tried at the next tick.
-        let _told = self.tell_stop();
+        let _told = self.tell_stop(now);
         self.report(now);
         event
     }
@@ -103,18 +106,22 @@ impl Panel {
     ///
     /// # Errors
     /// [`PressError`]; a stop has closed and latched the gate even then, and is told as soon as that is possible. Reset does
-    /// nothing before the host was told of it.
+    /// nothing before the host has acknowledged it, and nothing that the host is not told.
     pub fn press(&mut self, now: Tick, button: Button) -> Result<(), PressError> {
         let wish = match button {
             Button::Stop => {
                 self.gate.latch(Cause::Stop);
                 self.stop = StopTold::Owed;
-                return self.tell_stop().map_err(PressError::Send);
+                return self.tell_stop(now).map_err(PressError::Send);
             }
             Button::Reset => {
-                self.tell_stop().map_err(PressError::Send)?;
-                self.gate.reset(now).map_err(PressError::Reset)?;
-                Wish::Reset
+                self.tell_stop(now).map_err(PressError::Send)?;
+                if self.stop != StopTold::Heard {
+                    return Err(PressError::StopUnheard);
+                }
+                self.gate.may_reset(now).map_err(PressError::Reset)?;
+                self.send_press(Wish::Reset).map_err(PressError::Send)?;
+                return self.gate.reset(now).map_err(PressError::Reset);
             }
             Button::Approve => match (self.gate.view(now), self.gate.request()) {
                 (View::Ruled(Ruling::Review), Some(request)) => Wish::Approve(request.clone()),
@@ -159,14 +166,20 @@ impl Panel {
         self.link.send(Message::Press(Press { station, wish }))
     }
 
-    /// Tells the host of a stop that it may not have heard of.
-    fn tell_stop(&mut self) -> Result<(), SendError> {
+    /// Tells the host of a stop that it may not have heard of. Once it has, rulings that were on their way are void: a host
+    /// that rules as of a later moment has heard a beat from behind this one, which comes at once.
+    fn tell_stop(&mut self, now: Tick) -> Result<(), SendError> {
         match self.stop {
             StopTold::Owed => {
                 self.send_press(Wish::Stop)?;
                 self.stop = StopTold::Sent;
             }
-            StopTold::Sent if self.link.is_acknowledged() => self.stop = StopTold::Heard,
+            StopTold::Sent if self.link.is_acknowledged() => {
+                self.stop = StopTold::Heard;
+                let behind = now.after(Ticks(1));
+                self.gate.rule_anew(behind);
+                self.link.beat_by(behind);
+            }
             StopTold::Sent | StopTold::Heard => {}
         }
         Ok(())

@@ -89,7 +89,16 @@ impl Wired {
     }
 
     pub(crate) fn press(&self, button: Button) {
-        self.try_press(button).unwrap();
+        let until = Instant::now() + PATIENCE;
+        // A hand is slower: a reset waits until the panel knows that the host has heard the stop.
+        loop {
+            match self.try_press(button) {
+                Err(PressError::StopUnheard) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                pressed => return pressed.unwrap(),
+            }
+        }
     }
 
     pub(crate) fn try_press(&self, button: Button) -> Result<(), PressError> {

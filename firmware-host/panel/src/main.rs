@@ -111,6 +111,7 @@ fn press(panel: &mut Panel, now: Tick, key: u8, console: &mut Console) {
         b'r' => Button::Reset,
         b'a' => Button::Approve,
         b'1'..=b'9' => Button::Ask(key - b'0'),
+        #[cfg(feature = "semihosting")]
         // A drill: the loop does not come round any more, and the hardware watchdog has to see it.
         b'h' => {
             console.note(now, "hangs");
@@ -118,6 +119,7 @@ fn press(panel: &mut Panel, now: Tick, key: u8, console: &mut Console) {
                 core::hint::spin_loop();
             }
         }
+        #[cfg(feature = "semihosting")]
         // Another: the loop goes on, and no interrupt moves its clock any more.
         b't' => {
             console.note(now, "stops its clock");
@@ -129,6 +131,7 @@ fn press(panel: &mut Panel, now: Tick, key: u8, console: &mut Console) {
     match panel.press(now, button) {
         Ok(()) => {}
         Err(PressError::Send(_)) => console.note(now, "press not told to the host"),
+        Err(PressError::StopUnheard) => console.note(now, "the host has not heard the stop yet"),
         Err(_) => console.note(now, "press without effect"),
     }
 }

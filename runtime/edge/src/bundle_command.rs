@@ -123,7 +123,9 @@ pub(crate) fn run(
             let loading = &Loading { config: &config, home };
             let arch = bundle::arch();
             let order = Install { loading, file, key: &key, config_file, arch, limit: SELF_TEST_LIMIT };
-            let release = bundle::install(&order, &mut Bar::default())?;
+            let before = versions(home)?;
+            let release =
+                bundle::install(&order, &mut Bar::default()).inspect_err(|_| note_emptied(home, before))?;
             hint_at_configuration(&release, &config);
             in_force(home, &release)?;
         }
@@ -139,8 +141,13 @@ pub(crate) fn run(
 }
 
 fn password(variable: Option<&str>) -> Result<Option<String>, UsageError> {
-    let read =
-        |name| std::env::var(name).map_err(|e| UsageError(format!("{name}: {e}; hint: export it first")));
+    let read = |name| match std::env::var(name) {
+        Ok(empty) if empty.is_empty() => Err(UsageError(format!(
+            "{name} is empty; hint: leave --password-env out for a key without a password"
+        ))),
+        Ok(password) => Ok(password),
+        Err(error) => Err(UsageError(format!("{name}: {error}; hint: export it first"))),
+    };
     variable.map(read).transpose()
 }
 
@@ -154,6 +161,23 @@ fn tell(release: &Manifest) {
             Payload::Adapter(adapter) => format!("adapter {}", adapter.adapter),
         };
         output::line(format!("  {what:32} {:>10.1} MB  {}", file.size() as f64 / 1e6, file.sha256()));
+    }
+}
+
+/// What the slots hold.
+fn versions(home: &Path) -> Result<[Option<Version>; 2], BundleError> {
+    let site = Site::of(home)?;
+    Ok([Slot::A, Slot::B].map(|slot| site.release(slot).map(|release| release.version)))
+}
+
+/// Says what an installation that failed took away: a release is unpacked where the one before the last was.
+fn note_emptied(home: &Path, before: [Option<Version>; 2]) {
+    for (before, now) in before.into_iter().zip(versions(home).unwrap_or(before)) {
+        if let (Some(version), None) = (before, now) {
+            output::note(format!(
+                "the slot that held version {version} is empty now: there is nothing to roll back to until a release passes"
+            ));
+        }
     }
 }
 

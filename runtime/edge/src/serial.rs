@@ -3,7 +3,7 @@
 //! Not a judge: what is ruled here was recorded before. A line that cannot be opened, or is pulled out, is tried again
 //! every second for as long as the service runs. Invariants: a line hears only of its own station; whatever cannot be
 //! handed over in time ends the session, which latches the panel, so nothing is ever permitted by a message that was
-//! lost.
+//! lost; a line falls silent, which latches the panel too, when the service does not come round any more.
 
 mod line;
 
@@ -17,7 +17,7 @@ use r2d_firmware_host::tick::{MAX_VALIDITY, Ticks};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Orders that may wait for one line.
@@ -26,6 +26,36 @@ const ORDERS: usize = 32;
 const PRESSES: usize = 32;
 /// What panels tell of themselves that may wait: apart from presses, so that none of it stands in a person's way.
 const NEWS: usize = 64;
+
+/// For so long the service may be busy with one thing, a slow disk say, before its panels are told no more beats. It comes
+/// round every second at least.
+const STALL: Duration = Duration::from_secs(3);
+
+/// When the service last came round.
+#[derive(Debug)]
+struct Pulse {
+    began: Instant,
+    /// Milliseconds since then.
+    at: AtomicU64,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self { began: Instant::now(), at: AtomicU64::new(0) }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn mark(&self) {
+        self.at.store(self.now(), Ordering::Release);
+    }
+
+    fn is_felt(&self) -> bool {
+        u128::from(self.now().saturating_sub(self.at.load(Ordering::Acquire))) < STALL.as_millis()
+    }
+}
 
 /// What happened at a panel.
 #[derive(Clone, Debug)]
@@ -63,16 +93,34 @@ enum Order {
     Pending(Id),
     /// It was ruled.
     Ruled { request: Id, ruling: Ruling, reason: ReasonCode, valid: Ticks },
-    /// Stop was pressed: nothing of before is being judged any more.
-    Stopped,
+    /// Stop was pressed: nothing of before is being judged any more. The service has heard of so many stops of this line.
+    Stopped(u64),
+}
+
+/// A request whose end is still open.
+#[derive(Clone, Debug, PartialEq)]
+struct Open {
+    request: Id,
+    /// What a person is asked about it; none while it is being judged.
+    asked: Option<Asked>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Asked {
+    reason: ReasonCode,
+    until: Instant,
 }
 
 impl Order {
-    /// The request that is being judged behind this.
-    fn judged(&self) -> Option<Id> {
+    /// The request that is open behind this.
+    fn open(&self) -> Option<Open> {
         match self {
-            Self::Pending(request) => Some(request.clone()),
-            Self::Ruled { .. } | Self::Stopped => None,
+            Self::Pending(request) => Some(Open { request: request.clone(), asked: None }),
+            Self::Ruled { request, ruling: Ruling::Review, reason, valid } => {
+                let until = Instant::now() + Duration::from_millis(valid.0.into());
+                Some(Open { request: request.clone(), asked: Some(Asked { reason: *reason, until }) })
+            }
+            Self::Ruled { .. } | Self::Stopped(_) => None,
         }
     }
 }
@@ -89,6 +137,7 @@ pub(crate) struct Panels {
     n_lost: Arc<AtomicU64>,
     /// The service is about to end: no panel hears of any request.
     silent: bool,
+    pulse: Arc<Pulse>,
     /// Kept, so that there is always a panel at which something could happen.
     _outlet: Outlet,
 }
@@ -103,12 +152,28 @@ struct Handle {
     stop: Arc<AtomicBool>,
     /// The request that it was last told of.
     shown: Option<Id>,
-    /// The request that is being judged, for a line that lost an order.
-    judged: Judged,
+    /// Stops that the line has heard of.
+    stops: Arc<AtomicU64>,
+    /// What its last order said, for a line that lost one.
+    state: Arc<Mutex<State>>,
 }
 
-/// A station's request that is being judged, as the service knows it.
-type Judged = Arc<Mutex<Option<Id>>>;
+/// A station as the service knows it.
+#[derive(Clone, Debug, Default)]
+struct State {
+    open: Option<Open>,
+    /// Stops of the line that it has heard of.
+    stops: u64,
+}
+
+impl State {
+    fn follow(&mut self, order: &Order) {
+        self.open = order.open();
+        if let Order::Stopped(stops) = order {
+            self.stops = *stops;
+        }
+    }
+}
 
 /// Where a line hands on what happens.
 #[derive(Clone, Debug)]
@@ -136,13 +201,14 @@ impl Panels {
         let n_lost = Arc::new(AtomicU64::new(0));
         let outlet = Outlet { presses: pressed, news: told, n_lost: Arc::clone(&n_lost) };
         let me = Id::parse(&config.device.device)?;
+        let pulse = Arc::new(Pulse::new());
         let mut lines = Vec::new();
         for text in &config.panel.lines {
             // A text that is no line was refused with the configuration.
             let Some((device, station)) = parse_line(text) else { continue };
             let (orders, inbox) = channel(ORDERS);
             let [lost, stop] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-            let judged = Judged::default();
+            let (stops, state) = <(Arc<AtomicU64>, Arc<Mutex<State>>)>::default();
             let line = Line {
                 device: device.to_owned(),
                 baud: config.panel.baud,
@@ -152,13 +218,21 @@ impl Panels {
                 lost: Arc::clone(&lost),
                 stop: Arc::clone(&stop),
                 outlet: outlet.clone(),
-                judging: None,
-                judged: Arc::clone(&judged),
+                stops: Arc::clone(&stops),
+                known: State::default(),
+                state: Arc::clone(&state),
+                pulse: Arc::clone(&pulse),
             };
             tokio::spawn(line.run());
-            lines.push(Handle { station, orders, lost, stop, shown: None, judged });
+            lines.push(Handle { station, orders, lost, stop, shown: None, stops, state });
         }
-        Ok(Self { lines, presses, news, n_lost, waiting: VecDeque::new(), silent: false, _outlet: outlet })
+        let waiting = VecDeque::new();
+        Ok(Self { lines, presses, news, n_lost, waiting, silent: false, pulse, _outlet: outlet })
+    }
+
+    /// The service came round: panels hear beats for some seconds more.
+    pub(crate) fn beat(&self) {
+        self.pulse.mark();
     }
 
     /// What happens next: a stop that found no room among the presses (so there are some, and this is asked again), then
@@ -192,7 +266,9 @@ impl Panels {
 
     /// Tells the panels of `station` that a request is being judged.
     pub(crate) fn pending(&mut self, station: &Id, request: &Id) {
-        self.tell(station, Some(request), &Order::Pending(request.clone()));
+        if !self.silent {
+            self.tell(station, Some(request), |_| Order::Pending(request.clone()));
+        }
     }
 
     /// Whether this request is the last that a panel of `station` was told of.
@@ -210,18 +286,19 @@ impl Panels {
         reason: Reason,
         valid: Duration,
     ) {
-        if !self.shows(station, request) {
+        if self.silent || !self.shows(station, request) {
             return;
         }
         let valid = u32::try_from(valid.as_millis()).unwrap_or(u32::MAX).min(MAX_VALIDITY.0);
         let order =
             Order::Ruled { request: request.clone(), ruling, reason: reason.into(), valid: Ticks(valid) };
-        self.tell(station, Some(request), &order);
+        self.tell(station, Some(request), |_| order.clone());
     }
 
-    /// Takes back from the panels of `station` what they were told of: stop was pressed at one of them.
+    /// Takes back from the panels of `station` what they were told of: stop was pressed at one of them. What is asked behind
+    /// this is told again.
     pub(crate) fn stopped(&mut self, station: &Id) {
-        self.tell(station, None, &Order::Stopped);
+        self.tell(station, None, |line| Order::Stopped(line.stops.load(Ordering::Acquire)));
     }
 
     /// From now on panels hear of no request: the service is about to end, and with it their sessions.
@@ -229,14 +306,12 @@ impl Panels {
         self.silent = true;
     }
 
-    fn tell(&mut self, station: &Id, request: Option<&Id>, order: &Order) {
-        if self.silent && !matches!(order, Order::Stopped) {
-            return;
-        }
+    fn tell(&mut self, station: &Id, request: Option<&Id>, order: impl Fn(&Handle) -> Order) {
         for line in self.lines.iter_mut().filter(|line| line.station == *station) {
+            let order = order(line);
             line.shown = request.cloned();
-            *line.judged.lock().unwrap_or_else(PoisonError::into_inner) = order.judged();
-            if line.orders.try_send(order.clone()).is_err() {
+            line.state.lock().unwrap_or_else(PoisonError::into_inner).follow(&order);
+            if line.orders.try_send(order).is_err() {
                 line.lost.store(true, Ordering::Release);
             }
         }
@@ -259,7 +334,8 @@ mod tests {
             lost: Arc::default(),
             stop: Arc::default(),
             shown: None,
-            judged: Judged::default(),
+            stops: Arc::new(AtomicU64::new(2)),
+            state: Arc::default(),
         };
         let mut panels = Panels {
             lines: vec![handle],
@@ -268,6 +344,7 @@ mod tests {
             waiting: VecDeque::new(),
             n_lost: Arc::default(),
             silent: false,
+            pulse: Arc::new(Pulse::new()),
             _outlet: Outlet { presses: pressed, news: told, n_lost: Arc::default() },
         };
         let [a, b] = ["a", "b"].map(|id| Id::parse(id).unwrap());
@@ -284,10 +361,21 @@ mod tests {
             .map(|order| match order {
                 Order::Pending(id) => format!("{} is judged", id.as_str()),
                 Order::Ruled { request, ruling, .. } => format!("{} is ruled {ruling:?}", request.as_str()),
-                Order::Stopped => "stopped".into(),
+                Order::Stopped(n) => format!("stopped, {n} stops"),
             })
             .collect();
-        assert_eq!(heard, ["a is judged", "b is judged", "b is ruled Review", "b is ruled Allow", "stopped"]);
+        assert_eq!(
+            heard,
+            ["a is judged", "b is judged", "b is ruled Review", "b is ruled Allow", "stopped, 2 stops"]
+        );
+    }
+
+    #[test]
+    fn a_service_that_does_not_come_round_is_not_felt() {
+        let pulse = Pulse { began: Instant::now() - 2 * STALL, at: AtomicU64::new(0) };
+        assert!(!pulse.is_felt());
+        pulse.mark();
+        assert!(pulse.is_felt());
     }
 
     #[test]

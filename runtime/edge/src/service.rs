@@ -181,6 +181,7 @@ impl Service<'_> {
         tokio::pin!(stop);
         let mut stopping: Option<tokio::time::Instant> = None;
         loop {
+            self.panels.beat();
             let until = stopping.unwrap_or_else(far_future);
             tokio::select! {
                 biased;

@@ -104,13 +104,17 @@ fn package_arch(path: &Path) -> Result<String, BundleError> {
 /// is no dpkg, the board's own look at installation is the only one.
 pub(crate) fn look_into(path: &Path) -> Result<(), BundleError> {
     let named = package_arch(path)?;
+    fs::metadata(path).map_err(BundleError::io("open", path))?;
     let deb = path.as_os_str();
     let Some(arch) = deb::run(&["--showformat=${Architecture}".as_ref(), "--show".as_ref(), deb])? else {
         return Ok(());
     };
     if arch.trim() != named {
-        let reason = format!("{} is a package for {}, by its name for {named}", path.display(), arch.trim());
-        return Err(BundleError::Package { reason, hint: "give it the name that it was built with" });
+        return Err(BundleError::Input(format!(
+            "{} is a package for {}, by its name for {named}; hint: give it the name that it was built with",
+            path.display(),
+            arch.trim()
+        )));
     }
     let list = deb::run(&["--contents".as_ref(), deb])?.unwrap_or_default();
     if !list.split_whitespace().any(|word| word == "./usr/bin/r2d-edge") {

@@ -1,21 +1,22 @@
 //! One serial line: opening it, speaking on it, and opening it again.
 //!
 //! Time here is milliseconds since the line was opened. Invariants: every wait has a bound; a session begins with a new
-//! random number, so that nothing of an older one is taken for new; nothing of before a stop is announced behind it.
+//! random number, so that nothing of an older one is taken for new; behind a stop a panel is told nothing before the service
+//! has heard of that stop too.
 
-use super::{Happening, Judged, Order, Outlet, What};
+use super::{Asked, Happening, Order, Outlet, Pulse, State, What};
 use crate::entry::Ended;
 use crate::output;
 use r2d_core::id::Id;
 use r2d_firmware_host::codec::MAX_WIRE;
 use r2d_firmware_host::host::{Host, HostEvent};
 use r2d_firmware_host::link::SendError;
-use r2d_firmware_host::message::{self, Wish};
+use r2d_firmware_host::message::{self, Ruling, Wish};
 use r2d_firmware_host::session::Nonce;
-use r2d_firmware_host::tick::Tick;
+use r2d_firmware_host::tick::{Tick, Ticks};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::Receiver;
@@ -41,9 +42,12 @@ pub(super) struct Line {
     pub(super) lost: Arc<AtomicBool>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) outlet: Outlet,
-    /// The station's request that is being judged, as far as the orders say that were read.
-    pub(super) judging: Option<Id>,
-    pub(super) judged: Judged,
+    /// Stops that this line has heard of.
+    pub(super) stops: Arc<AtomicU64>,
+    /// The station, as far as the orders say that were read.
+    pub(super) known: State,
+    pub(super) state: Arc<Mutex<State>>,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// Why speaking ended.
@@ -71,9 +75,13 @@ impl Line {
                 Err(error) => {
                     let hint = match error.kind() {
                         tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => {
-                            "; hint: add the service's user to the group that owns it, often dialout"
+                            "; hint: add the service's user to the group that owns it, often dialout; a systemd unit's \
+                             DeviceAllow must name it too"
                         }
-                        _ => "; hint: is it plugged in, and is panel.lines right?",
+                        _ => {
+                            "; hint: is it plugged in, is panel.lines right, and has no other program got it (a getty, \
+                             ModemManager, another r2d-edge)?"
+                        }
                     };
                     format!("panel line {} cannot be opened: {error}{hint}", self.device)
                 }
@@ -84,10 +92,12 @@ impl Line {
                 told = Some(fault);
             }
             let until = tokio::time::Instant::now() + REOPEN;
-            // Nothing of what is ordered meanwhile is of use later, but for what is being judged.
+            // Nothing of what is ordered meanwhile is of use later, but for what is open.
             loop {
                 match tokio::time::timeout_at(until, self.orders.recv()).await {
-                    Ok(Some(order)) => self.note(&order),
+                    Ok(Some(order)) => {
+                        let _in_force = self.note(&order);
+                    }
                     Ok(None) => return,
                     Err(_elapsed) => break,
                 }
@@ -147,7 +157,9 @@ impl Line {
                     self.learn(host, event);
                 },
             }
-            while let Some(bytes) = host.transmit(now(), &mut wire) {
+            while self.pulse.is_felt()
+                && let Some(bytes) = host.transmit(now(), &mut wire)
+            {
                 match tokio::time::timeout(WRITE, stream.write_all(bytes)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return End::Line(error),
@@ -157,24 +169,38 @@ impl Line {
         }
     }
 
-    fn note(&mut self, order: &Order) {
-        self.judging = order.judged();
+    /// Whether an order is in force: one that the service gave before it heard of the last stop is not.
+    fn note(&mut self, order: &Order) -> bool {
+        self.known.follow(order);
+        self.forget_before_stop()
     }
 
     /// After an order was lost: those before it are of no use to the next session, which begins with what is true now.
     fn catch_up(&mut self) {
         while self.orders.try_recv().is_ok() {}
-        self.judging = self.judged.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.known = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.forget_before_stop();
+    }
+
+    /// Whether the service has heard of every stop; nothing is open before it has.
+    fn forget_before_stop(&mut self) -> bool {
+        let heard = self.known.stops >= self.stops.load(Ordering::Acquire);
+        if !heard {
+            self.known.open = None;
+        }
+        heard
     }
 
     fn pass_on(&mut self, host: &mut Host, order: &Order) {
-        self.note(order);
+        if !self.note(order) {
+            return;
+        }
         let sent = match order {
             Order::Pending(request) => host.pending(self.station.clone(), request.clone()),
             Order::Ruled { request, ruling, reason, valid } => {
                 host.rule(self.station.clone(), request.clone(), *ruling, *reason, *valid)
             }
-            Order::Stopped => host.ready(self.station.clone()),
+            Order::Stopped(_) => host.ready(self.station.clone()),
         };
         self.sent(sent);
     }
@@ -186,13 +212,18 @@ impl Line {
         }
     }
 
-    /// Tells whether a request of the station is being judged.
+    /// Tells whether a request of the station is being judged, or a person is asked about it.
     fn announce(&self, host: &mut Host) {
-        let sent = match &self.judging {
-            Some(request) => host.pending(self.station.clone(), request.clone()),
-            None => host.ready(self.station.clone()),
-        };
-        self.sent(sent);
+        let left = |asked: &Asked| asked.until.saturating_duration_since(Instant::now());
+        let open = self.known.open.as_ref();
+        let open = open.filter(|open| open.asked.as_ref().is_none_or(|asked| !left(asked).is_zero()));
+        let station = || self.station.clone();
+        let Some(open) = open else { return self.sent(host.ready(station())) };
+        self.sent(host.pending(station(), open.request.clone()));
+        if let Some(asked) = &open.asked {
+            let valid = Ticks(u32::try_from(left(asked).as_millis()).unwrap_or(u32::MAX));
+            self.sent(host.rule(station(), open.request.clone(), Ruling::Review, asked.reason, valid));
+        }
     }
 
     /// Hands on what happened. What finds no room is like a thing that did not happen, and is counted; a stop always has room.
@@ -212,14 +243,24 @@ impl Line {
         }
     }
 
-    fn pressed(&self, press: message::Press) {
+    fn pressed(&mut self, host: &mut Host, press: message::Press) {
         let (here, message::Press { station, wish }) = (&self.station, press);
         if station != *here {
             let hint = "hint: panel.lines names the station";
             output::warn(format!("a button of {station} was pressed on the line of {here}; {hint}"));
-        } else {
-            self.tell(What::Pressed(wish));
+            return;
         }
+        match wish {
+            // Before the service can hear of it.
+            Wish::Stop => {
+                self.stops.fetch_add(1, Ordering::AcqRel);
+                self.forget_before_stop();
+            }
+            // A latched panel takes nothing: what it was told meanwhile is told again.
+            Wish::Reset => self.announce(host),
+            _ => {}
+        }
+        self.tell(What::Pressed(wish));
     }
 
     fn learn(&mut self, host: &mut Host, event: HostEvent) {
@@ -234,16 +275,7 @@ impl Line {
                 output::warn(format!("the session with the panel at {station} ended: {why:?}"));
                 self.tell(What::Disconnected(why.cause.into()));
             }
-            HostEvent::Press(press) => {
-                match press.wish {
-                    // What comes of a request made before it must not match what is announced behind a reset.
-                    Wish::Stop => self.judging = None,
-                    // A latched panel takes nothing: what it was told meanwhile is told again.
-                    Wish::Reset => self.announce(host),
-                    _ => {}
-                }
-                self.pressed(press);
-            }
+            HostEvent::Press(press) => self.pressed(host, press),
             HostEvent::Report(report) => {
                 let request = report.request.as_ref().map_or("none", Id::as_str);
                 output::note(format!(
@@ -267,10 +299,12 @@ fn nonce() -> Nonce {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Open;
     use super::*;
-    use r2d_firmware_host::message::{Press, ReasonCode, Ruling};
-    use r2d_firmware_host::tick::Ticks;
-    use std::sync::atomic::AtomicU64;
+    use r2d_firmware_host::button::Button;
+    use r2d_firmware_host::light::Light;
+    use r2d_firmware_host::message::{Permit, ReasonCode};
+    use r2d_firmware_host::panel::Panel;
     use tokio::sync::mpsc::channel;
 
     fn id(text: &str) -> Id {
@@ -287,8 +321,69 @@ mod tests {
             lost: Arc::default(),
             stop: Arc::default(),
             outlet,
-            judging: None,
-            judged: Judged::default(),
+            stops: Arc::default(),
+            known: State::default(),
+            state: Arc::default(),
+            pulse: Arc::new(Pulse::new()),
+        }
+    }
+
+    fn judging(request: &str) -> Option<Open> {
+        Some(Open { request: id(request), asked: None })
+    }
+
+    fn ruled(request: &str, ruling: Ruling) -> Order {
+        Order::Ruled { request: id(request), ruling, reason: ReasonCode::default(), valid: Ticks(30_000) }
+    }
+
+    /// A line with a panel at its other end, which a wire without faults joins to it.
+    struct Wired {
+        line: Line,
+        host: Host,
+        panel: Panel,
+        now: Tick,
+    }
+
+    impl Wired {
+        fn new(line: Line) -> Self {
+            let panel = Panel::new(id("panel-1"), id("press-4"), Nonce(2));
+            let mut wired = Self { line, host: Host::new(id("edge"), Nonce(1)), panel, now: Tick(0) };
+            wired.carry();
+            wired
+        }
+
+        /// Carries what is due, for some ticks.
+        fn carry(&mut self) {
+            let mut out = [0; MAX_WIRE];
+            for _ in 0..10 {
+                self.now = self.now.after(Ticks(1));
+                for _ in 0..8 {
+                    for byte in self.host.transmit(self.now, &mut out).unwrap_or_default() {
+                        self.panel.receive(self.now, *byte);
+                    }
+                    for byte in self.panel.transmit(self.now, &mut out).unwrap_or_default() {
+                        if let Some(event) = self.host.receive(self.now, *byte) {
+                            self.line.learn(&mut self.host, event);
+                        }
+                    }
+                }
+                self.panel.tick(self.now);
+            }
+        }
+
+        fn order(&mut self, order: &Order) {
+            self.line.pass_on(&mut self.host, order);
+            self.carry();
+        }
+
+        fn press(&mut self, button: Button) {
+            self.panel.press(self.now, button).unwrap();
+            self.carry();
+        }
+
+        fn shows(&self) -> (Permit, Light) {
+            let outputs = self.panel.outputs(self.now);
+            (outputs.permit, outputs.light)
         }
     }
 
@@ -297,9 +392,9 @@ mod tests {
         let ((orders, inbox), (presses, _pressed), (news, _told)) = (channel(4), channel(4), channel(4));
         let mut line = line(inbox, Outlet { presses, news, n_lost: Arc::default() });
         orders.try_send(Order::Pending(id("a"))).unwrap();
-        *line.judged.lock().unwrap() = Some(id("b"));
+        line.state.lock().unwrap().follow(&Order::Pending(id("b")));
         line.catch_up();
-        assert_eq!(line.judging, Some(id("b")));
+        assert_eq!(line.known.open, judging("b"));
         assert!(line.orders.try_recv().is_err(), "what was ordered before is not told behind it");
     }
 
@@ -317,25 +412,49 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_stop_nothing_of_before_is_being_judged() {
-        let ((_orders, inbox), (presses, mut pressed), (news, _told)) = (channel(4), channel(4), channel(4));
-        let n_lost = Arc::new(AtomicU64::new(0));
-        let mut line = line(inbox, Outlet { presses, news, n_lost });
-        let mut host = Host::new(id("edge"), Nonce(7));
-        let press = |wish| HostEvent::Press(Press { station: id("press-4"), wish });
-        line.pass_on(&mut host, &Order::Pending(id("a")));
-        line.learn(&mut host, press(Wish::Reset));
-        assert_eq!(line.judging, Some(id("a")), "a reset alone takes nothing back");
-        line.learn(&mut host, press(Wish::Stop));
-        assert_eq!(line.judging, None);
-        line.learn(&mut host, press(Wish::Reset));
-        let (ruling, reason, valid) = (Ruling::Allow, ReasonCode::default(), Ticks(1000));
-        line.pass_on(&mut host, &Order::Ruled { request: id("a"), ruling, reason, valid });
-        assert_eq!(line.judging, None);
-        // Told of a request between the press and its being heard, the line is told to forget that too.
-        line.pass_on(&mut host, &Order::Pending(id("b")));
-        line.pass_on(&mut host, &Order::Stopped);
-        assert_eq!(line.judging, None);
+    fn behind_a_stop_nothing_of_before_it_is_told() {
+        let ((_orders, inbox), (presses, mut pressed), (news, _told)) = (channel(4), channel(8), channel(8));
+        let mut wired = Wired::new(line(inbox, Outlet { presses, news, n_lost: Arc::default() }));
+        wired.order(&Order::Pending(id("a")));
+        wired.press(Button::Reset);
+        assert_eq!(wired.line.known.open, judging("a"), "a reset alone takes nothing back");
+        wired.press(Button::Stop);
+        assert_eq!(wired.line.known.open, None);
+        wired.press(Button::Reset);
+        assert_eq!(wired.shows(), (Permit::Closed, Light::Green));
+        // What the service ordered before it heard of the stop.
+        for order in [ruled("a", Ruling::Allow), Order::Pending(id("b")), ruled("b", Ruling::Allow)] {
+            wired.order(&order);
+            assert_eq!(wired.shows(), (Permit::Closed, Light::Green));
+        }
+        wired.order(&Order::Stopped(1));
+        for order in [Order::Pending(id("c")), ruled("c", Ruling::Allow)] {
+            wired.order(&order);
+        }
+        assert_eq!(wired.shows(), (Permit::Open, Light::Green));
         assert!((0..3).all(|_| matches!(pressed.try_recv().unwrap().what, What::Pressed(_))));
+    }
+
+    #[test]
+    fn what_a_person_is_asked_is_told_again_behind_a_reset_until_its_time_is_up() {
+        let ((_orders, inbox), (presses, _pressed), (news, _told)) = (channel(4), channel(8), channel(8));
+        let mut wired = Wired::new(line(inbox, Outlet { presses, news, n_lost: Arc::default() }));
+        wired.press(Button::Reset);
+        for order in [Order::Pending(id("a")), ruled("a", Ruling::Review)] {
+            wired.order(&order);
+        }
+        assert_eq!(wired.shows(), (Permit::Closed, Light::Blue));
+        wired.press(Button::Reset);
+        assert_eq!(wired.shows(), (Permit::Closed, Light::Blue));
+        // Approved.
+        wired.order(&ruled("a", Ruling::Allow));
+        assert_eq!(wired.shows(), (Permit::Open, Light::Green));
+        wired.press(Button::Reset);
+        assert_eq!(wired.shows(), (Permit::Closed, Light::Green), "a reset opens nothing");
+
+        let over = Asked { reason: ReasonCode::default(), until: Instant::now() };
+        wired.line.known.open = Some(Open { request: id("b"), asked: Some(over) });
+        wired.press(Button::Reset);
+        assert_eq!(wired.shows(), (Permit::Closed, Light::Green));
     }
 }
