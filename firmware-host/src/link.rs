@@ -176,6 +176,15 @@ impl Link {
         }
     }
 
+    /// The newest tick of this end's counter that the other end says it has heard in this session.
+    #[must_use]
+    pub const fn echoed(&self) -> Option<Tick> {
+        match &self.phase {
+            Phase::Up(up) => Some(up.echoed),
+            Phase::Down | Phase::Answered(_) => None,
+        }
+    }
+
     /// What was counted.
     #[must_use]
     pub const fn counters(&self) -> Counters {

@@ -32,7 +32,7 @@ pub struct Outputs {
 pub enum PressError {
     /// Reset: the fault is still there.
     Reset(ResetError),
-    /// Reset: the host has not acknowledged the stop yet.
+    /// Reset: the host has not shown yet that it heard the stop.
     StopUnheard,
     /// Approve: nobody asks for it.
     NothingToApprove,
@@ -43,8 +43,10 @@ pub enum PressError {
 /// How far the host has heard of the last stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StopTold {
-    /// It has, or there was none.
+    /// It has, and rules as of a later moment; or there was none.
     Heard,
+    /// It has; rulings that were on their way are of before this moment.
+    Acknowledged(Tick),
     /// It is under way in the session that stands.
     Sent,
     /// It is not: the line had no session or no room, or lost it with the session.
@@ -106,7 +108,7 @@ impl Panel {
     ///
     /// # Errors
     /// [`PressError`]; a stop has closed and latched the gate even then, and is told as soon as that is possible. Reset does
-    /// nothing before the host has acknowledged it, and nothing that the host is not told.
+    /// nothing before the host has shown that it heard it, and nothing that the host is not told.
     pub fn press(&mut self, now: Tick, button: Button) -> Result<(), PressError> {
         let wish = match button {
             Button::Stop => {
@@ -166,8 +168,8 @@ impl Panel {
         self.link.send(Message::Press(Press { station, wish }))
     }
 
-    /// Tells the host of a stop that it may not have heard of. Once it has, rulings that were on their way are void: a host
-    /// that rules as of a later moment has heard a beat from behind this one, which comes at once.
+    /// Tells the host of a stop that it may not have heard of. Once it has, rulings that were on their way are void; and once
+    /// it has heard a beat from behind that, which comes at once, all that it rules is as of a later moment.
     fn tell_stop(&mut self, now: Tick) -> Result<(), SendError> {
         match self.stop {
             StopTold::Owed => {
@@ -175,12 +177,15 @@ impl Panel {
                 self.stop = StopTold::Sent;
             }
             StopTold::Sent if self.link.is_acknowledged() => {
-                self.stop = StopTold::Heard;
                 let behind = now.after(Ticks(1));
+                self.stop = StopTold::Acknowledged(behind);
                 self.gate.rule_anew(behind);
                 self.link.beat_by(behind);
             }
-            StopTold::Sent | StopTold::Heard => {}
+            StopTold::Acknowledged(behind) if self.link.echoed() >= Some(behind) => {
+                self.stop = StopTold::Heard
+            }
+            StopTold::Sent | StopTold::Acknowledged(_) | StopTold::Heard => {}
         }
         Ok(())
     }

@@ -41,6 +41,8 @@ pub(super) struct Up {
     pub(super) watchdog: Watchdog,
     /// The other end's newest tick; beats echo it.
     pub(super) heard: Tick,
+    /// This end's newest tick that the other end has heard, as its beats echo it.
+    pub(super) echoed: Tick,
     /// When the next beat is due.
     pub(super) beat_at: Tick,
     /// The number of the next message.
@@ -69,6 +71,7 @@ impl Up {
             peer,
             watchdog,
             heard,
+            echoed: Tick(0),
             beat_at: now,
             next: Seq(0),
             ack_due: false,
@@ -82,6 +85,7 @@ impl Up {
         let fresh = beat.at > self.heard && now.is_within(beat.echo, SILENCE);
         if fresh {
             self.heard = beat.at;
+            self.echoed = self.echoed.max(beat.echo);
             self.watchdog.feed(now);
         }
         fresh

@@ -136,8 +136,8 @@ fn a_stop_that_the_line_lost_is_told_before_any_reset() {
         }
         assert_eq!(pair.panel.press(pair.now, Button::Reset), Err(PressError::Send(SendError::Down)));
         let mut presses = Vec::new();
-        for n in 0..1200 {
-            if n == 600 {
+        for n in 0..1800 {
+            if n == 1200 {
                 pair.panel.press(pair.now, Button::Reset).unwrap();
             }
             let learned = pair.step().into_iter();

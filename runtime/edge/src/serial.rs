@@ -28,14 +28,14 @@ const PRESSES: usize = 32;
 const NEWS: usize = 64;
 
 /// For so long the service may be busy with one thing, a slow disk say, before its panels are told no more beats. It comes
-/// round every second at least.
+/// round every second at least, and marks that behind each thing that it does.
 const STALL: Duration = Duration::from_secs(3);
 
 /// When the service last came round.
 #[derive(Debug)]
 struct Pulse {
     began: Instant,
-    /// Milliseconds since then.
+    /// Milliseconds since then, from 1 on; 0 before the first time.
     at: AtomicU64,
 }
 
@@ -49,11 +49,12 @@ impl Pulse {
     }
 
     fn mark(&self) {
-        self.at.store(self.now(), Ordering::Release);
+        self.at.store(self.now().saturating_add(1), Ordering::Release);
     }
 
     fn is_felt(&self) -> bool {
-        u128::from(self.now().saturating_sub(self.at.load(Ordering::Acquire))) < STALL.as_millis()
+        let at = self.at.load(Ordering::Acquire).checked_sub(1);
+        at.is_some_and(|at| u128::from(self.now().saturating_sub(at)) < STALL.as_millis())
     }
 }
 
@@ -372,7 +373,8 @@ mod tests {
 
     #[test]
     fn a_service_that_does_not_come_round_is_not_felt() {
-        let pulse = Pulse { began: Instant::now() - 2 * STALL, at: AtomicU64::new(0) };
+        assert!(!Pulse::new().is_felt(), "before it serves");
+        let pulse = Pulse { began: Instant::now() - 2 * STALL, at: AtomicU64::new(1) };
         assert!(!pulse.is_felt());
         pulse.mark();
         assert!(pulse.is_felt());

@@ -330,6 +330,7 @@ impl Service<'_> {
         while !self.state.held.is_empty() && !self.is_congested()? {
             if let Some(message) = self.state.held.pop_front() {
                 self.on_message(message)?;
+                self.panels.beat();
             }
         }
         Ok(())

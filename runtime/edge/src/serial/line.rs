@@ -305,6 +305,7 @@ mod tests {
     use r2d_firmware_host::light::Light;
     use r2d_firmware_host::message::{Permit, ReasonCode};
     use r2d_firmware_host::panel::Panel;
+    use r2d_firmware_host::tick::BEAT;
     use tokio::sync::mpsc::channel;
 
     fn id(text: &str) -> Id {
@@ -348,14 +349,14 @@ mod tests {
         fn new(line: Line) -> Self {
             let panel = Panel::new(id("panel-1"), id("press-4"), Nonce(2));
             let mut wired = Self { line, host: Host::new(id("edge"), Nonce(1)), panel, now: Tick(0) };
-            wired.carry();
+            wired.carry(10);
             wired
         }
 
-        /// Carries what is due, for some ticks.
-        fn carry(&mut self) {
+        /// Carries what is due.
+        fn carry(&mut self, ticks: u32) {
             let mut out = [0; MAX_WIRE];
-            for _ in 0..10 {
+            for _ in 0..ticks {
                 self.now = self.now.after(Ticks(1));
                 for _ in 0..8 {
                     for byte in self.host.transmit(self.now, &mut out).unwrap_or_default() {
@@ -373,12 +374,13 @@ mod tests {
 
         fn order(&mut self, order: &Order) {
             self.line.pass_on(&mut self.host, order);
-            self.carry();
+            self.carry(10);
         }
 
         fn press(&mut self, button: Button) {
             self.panel.press(self.now, button).unwrap();
-            self.carry();
+            // Behind a stop until the host has told by a beat that it heard it.
+            self.carry(if button == Button::Stop { BEAT.0 + 10 } else { 10 });
         }
 
         fn shows(&self) -> (Permit, Light) {

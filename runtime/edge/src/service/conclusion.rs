@@ -134,6 +134,7 @@ impl Service<'_> {
         for _ in 0..self.state.unrecorded.len() {
             if let Some(decided) = self.state.unrecorded.pop_front() {
                 self.conclude(decided)?;
+                self.panels.beat();
             }
         }
         Ok(())

@@ -82,6 +82,7 @@ impl Service<'_> {
             return;
         }
         // The file is read and hashed; an adapter has a few megabytes.
+        self.panels.beat();
         match tokio::task::block_in_place(|| self.adapters.other()) {
             Ok(None) => self.adapters.fault = None,
             Ok(Some(adapter)) => {
