@@ -79,8 +79,9 @@ port=$((20000 + RANDOM % 20000))
 "${as_service[@]}" /usr/lib/r2d-edge/release serve --set mqtt.listen=127.0.0.1:$port --set policy.depth=none "${judge[@]}" 2>"$system/tmp/serve.log" &
 service=$!
 trap 'kill $service 2>/dev/null || true; unmount' EXIT
-for _ in $(seq $((wait * 5))); do grep -q '^ready' "$system/tmp/serve.log" && break; kill -0 $service || break; sleep 0.2; done
-grep -q '^ready' "$system/tmp/serve.log" || { cat "$system/tmp/serve.log" >&2; fail "serve was not ready after $wait s"; }
+listens='listening for requests'
+for _ in $(seq $((wait * 5))); do grep -q "$listens" "$system/tmp/serve.log" && break; kill -0 $service || break; sleep 0.2; done
+grep -q "$listens" "$system/tmp/serve.log" || { cat "$system/tmp/serve.log" >&2; fail "serve did not listen after $wait s"; }
 base=r2d/v1/site/area/line/$(sed -n 's#.*r2d/v1/site/area/line/\([A-Za-z0-9_-]*\).*#\1#p' "$system/tmp/serve.log" | head -1)
 timeout "$wait" mosquitto_sub -p $port -t "$base/verdict" -C 1 >"$system/tmp/verdict" &
 sub=$!
