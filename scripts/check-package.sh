@@ -2,7 +2,7 @@
 # Installs, runs, upgrades, bundles, removes and purges a package in a small Debian system of its own, a folder under target/
 # (debootstrap, 200 MB). Needs root for chroot; systemd does not run in there, so the unit is only looked over.
 #   sudo ./scripts/check-package.sh target/package/r2d-edge_0.1.0-1_amd64.deb [MODEL_HOME]
-# A package of another architecture is run under qemu-user, which the kernel is told of (binfmt_misc): it takes most of an hour.
+# A package of another architecture is run under qemu-user, which the kernel is told of (binfmt_misc): twenty minutes.
 # MODEL_HOME is a state folder that holds the default model (target/test-home, where ./scripts/test.sh leaves it).
 set -euo pipefail
 deb=$(realpath "${1:?usage: check-package.sh DEB [MODEL_HOME]}")
