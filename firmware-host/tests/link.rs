@@ -5,7 +5,7 @@
 
 mod line;
 
-use line::{CLEAN, Faults, Wire, id};
+use line::{CLEAN, Faults, Wire, faults, id};
 use proptest::prelude::*;
 use r2d_firmware_host::codec::MAX_WIRE;
 use r2d_firmware_host::frame::Role;
@@ -128,30 +128,12 @@ impl Run {
 }
 
 fn bad() -> impl Strategy<Value = Faults> {
-    (0..60_u64, 0..50_u64, 0..50_u64, 0..400_u64, 1_000..9_000_u64, 0..3_000_u64).prop_map(
-        |(loss, doubling, damage, delay, outage_every, outage)| Faults {
-            loss,
-            doubling,
-            damage,
-            delay,
-            outage_every,
-            outage,
-        },
-    )
+    faults([0..60, 0..50, 0..50, 0..400, 1_000..9_000, 0..3_000])
 }
 
 /// What the protocol promises to live with: short outages, and delays within them.
 fn bearable() -> impl Strategy<Value = Faults> {
-    (0..30_u64, 0..80_u64, 1_200..3_000_u64, 0..400_u64).prop_map(
-        |(doubling, delay, outage_every, outage)| Faults {
-            loss: 0,
-            doubling,
-            damage: 0,
-            delay,
-            outage_every,
-            outage,
-        },
-    )
+    faults([0..1, 0..30, 0..1, 0..80, 1_200..3_000, 0..400])
 }
 
 proptest! {

@@ -5,7 +5,7 @@
 
 mod line;
 
-use line::{CLEAN, Faults, Wire, id};
+use line::{CLEAN, Faults, Wire, faults, id};
 use proptest::prelude::*;
 use r2d_firmware_host::button::Button;
 use r2d_firmware_host::codec::MAX_WIRE;
@@ -114,16 +114,7 @@ impl Run {
 }
 
 fn bad() -> impl Strategy<Value = Faults> {
-    (0..40_u64, 0..40_u64, 0..30_u64, 0..120_u64, 700..3_000_u64, 0..700_u64).prop_map(
-        |(loss, doubling, damage, delay, outage_every, outage)| Faults {
-            loss,
-            doubling,
-            damage,
-            delay,
-            outage_every,
-            outage,
-        },
-    )
+    faults([0..40, 0..40, 0..30, 0..120, 700..3_000, 0..700])
 }
 
 proptest! {

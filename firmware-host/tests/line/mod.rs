@@ -3,12 +3,14 @@
 //! Each test file compiles it anew and uses its own part of it.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+use proptest::prelude::*;
 use r2d_firmware_host::Id;
 use r2d_firmware_host::codec::{MAX_WIRE, encode};
 use r2d_firmware_host::frame::{Data, Flow, Frame, Kind, Packet, Role, Seq};
 use r2d_firmware_host::message::{Message, Pending, ReasonCode, Ruled, Ruling};
 use r2d_firmware_host::session::Session;
 use r2d_firmware_host::tick::{Tick, Ticks};
+use std::ops::Range;
 
 pub fn id(text: &str) -> Id {
     Id::parse(text).unwrap()
@@ -73,6 +75,18 @@ pub struct Faults {
     pub outage_every: u64,
     /// … the line carries nothing for so long.
     pub outage: u64,
+}
+
+/// Lines with faults in these ranges, in the order of the fields.
+pub fn faults(ranges: [Range<u64>; 6]) -> impl Strategy<Value = Faults> {
+    ranges.prop_map(|[loss, doubling, damage, delay, outage_every, outage]| Faults {
+        loss,
+        doubling,
+        damage,
+        delay,
+        outage_every,
+        outage,
+    })
 }
 
 pub const CLEAN: Faults = Faults { loss: 0, doubling: 0, damage: 0, delay: 0, outage_every: 0, outage: 0 };
